@@ -1,0 +1,1 @@
+"""What every training of this repository uses."""
