@@ -1,0 +1,57 @@
+"""Class scores -> hard layouts. Soft maps never leave this module for SPADE or a critic."""
+
+import torch
+import torch.nn.functional as F
+
+RELEASED_NOISE_FLOOR = 1e-10  # goes with RELEASED_FLOOR, inside the other logarithm
+RELEASED_FLOOR = 1e-5
+
+
+class HardSample(torch.autograd.Function):
+    """One-hot of argmax forward, gradient of softmax(scores / temperature) backward.
+
+    One saved tensor instead of the several that `hard - soft.detach() + soft` keeps, and a value that is 0 or 1 to
+    the bit.
+    """
+
+    @staticmethod
+    def forward(ctx, scores, temperature):
+        ctx.temperature = temperature
+        ctx.save_for_backward((scores / temperature).softmax(1))
+        return torch.zeros_like(scores).scatter_(1, scores.argmax(1, keepdim=True), 1.0)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        (soft,) = ctx.saved_tensors
+        inner = (gradient * soft).sum(1, keepdim=True)
+        return soft * (gradient - inner) / ctx.temperature, None
+
+
+def straight_through(log_probabilities, temperature: float = 1.0, floor: float = 0.0, exponential=None):
+    """Straight-through Gumbel-softmax sample of a layout (Jang, Gu, Poole, *Categorical Reparameterization*, ICLR 2017).
+
+    log_probabilities: float [N,C,h,w]. Returns one-hot float [N,C,h,w]; its gradient is that of
+    softmax((log p - log E) / temperature), E ~ Exp(1).
+    floor: the released code's log(p + 1e-5) (`RELEASED_FLOOR`), which lets every class appear with that probability at
+    every pixel; 0 takes the log-probabilities as they are.
+    exponential: the noise E, to repeat a draw; drawn here if not given.
+    """
+    if exponential is None:
+        exponential = torch.empty_like(log_probabilities).exponential_()
+    if floor:
+        log_probabilities = torch.log(log_probabilities.exp() + floor)
+        gumbel = -torch.log(exponential + RELEASED_NOISE_FLOOR)
+    else:
+        gumbel = -torch.log(exponential.clamp_min(torch.finfo(exponential.dtype).tiny))
+    return HardSample.apply(log_probabilities + gumbel, temperature)
+
+
+def argmax(log_probabilities):
+    """The most probable class of each pixel, [N,C,h,w] -> uint8 labels [N,1,h,w]. Also reads one-hot layouts."""
+    return log_probabilities.argmax(1, keepdim=True).to(torch.uint8)
+
+
+def resize(layout, height: int, width: int):
+    """Nearest resize of a one-hot layout [N,C,h,w] or of labels [N,1,h,w] (uint8), differentiable for the former."""
+    return F.interpolate(layout, (height, width), mode="nearest")

@@ -1,0 +1,31 @@
+"""Wasserstein loss with gradient penalty. Pure functions of tensors."""
+
+import torch
+
+
+def gradient_penalty(discriminator, real, fake, mix=None):
+    """E (||grad D(x_hat)||_2 - 1)^2 at x_hat = mix * real + (1 - mix) * fake (Gulrajani et al., NeurIPS 2017, eq. 3).
+
+    discriminator: x [N,...] -> scores [N,1]. mix: [N] in [0,1), drawn from U(0,1) if not given.
+    """
+    if mix is None:
+        mix = torch.rand(len(real), device=real.device)
+    mix = mix.view(-1, *[1] * (real.dim() - 1))
+    between = torch.lerp(fake, real, mix).detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(discriminator(between).sum(), between, create_graph=True)
+    return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+
+
+def wasserstein_discriminator(real_scores, fake_scores):
+    """E D(fake) - E D(real), without the penalty."""
+    return fake_scores.mean() - real_scores.mean()
+
+
+def wasserstein_generator(fake_scores):
+    """-E D(fake)."""
+    return -fake_scores.mean()
+
+
+def layout_entropy(log_probabilities):
+    """Mean entropy of the class at a pixel in nats, [N,C,h,w] -> scalar. 0 for a layout without any doubt."""
+    return -(log_probabilities.exp() * log_probabilities).sum(1).mean()

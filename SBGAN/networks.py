@@ -1,0 +1,257 @@
+"""The progressive generator and discriminator of layouts, and of RGB images for the baseline.
+
+Karras et al., *Progressive Growing of GANs*, ICLR 2018; Azadi et al., *Semantic Bottleneck Scene Generation*, 2019.
+Block i works at height 4 * 2^i and width aspect * height. Resolution (a height) and fade-in are arguments of forward.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+LEAK = 0.2
+
+
+def block_channels(block: int, fmap_base: int, fmap_max: int) -> tuple[int, int]:
+    """Channels on the latent side and on the pixel side of a block."""
+    return max(min(fmap_max, fmap_base >> block), 1), max(min(fmap_max, fmap_base >> (block + 1)), 1)
+
+
+def block_of(resolution: int) -> int:
+    """Index of the block that works at this height; a height that is not 4, 8, 16, ... is a bug."""
+    block = resolution.bit_length() - 3
+    if block < 0 or resolution != 4 << block:
+        raise ValueError(f"resolution {resolution} is not 4, 8, 16, ...")
+    return block
+
+
+class EqualizedConv2d(nn.Module):
+    """Convolution whose weight is N(0,1) and is scaled by gain / sqrt(fan_in) at run time (Karras et al. 2018, 4.1)."""
+
+    def __init__(self, in_channels, out_channels, kernel, stride=1, padding=0, gain=math.sqrt(2)):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.scale = gain / math.sqrt(in_channels * kernel * kernel)
+        self.stride, self.padding = stride, padding
+
+    def forward(self, x):
+        return F.conv2d(x, self.weight * self.scale, self.bias, self.stride, self.padding)
+
+
+class EqualizedLinear(nn.Module):
+    """Linear layer with the same run-time scaling."""
+
+    def __init__(self, in_features, out_features, gain=math.sqrt(2)):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_features, in_features))
+        self.bias = nn.Parameter(torch.zeros(out_features))
+        self.scale = gain / math.sqrt(in_features)
+
+    def forward(self, x):
+        return F.linear(x, self.weight * self.scale, self.bias)
+
+
+def rms_pixel_norm(x):
+    """x / sqrt(mean_c(x^2) + 1e-8) (Karras et al. 2018, section 4.2)."""
+    return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-8)
+
+
+def mean_square_pixel_norm(x):
+    """x / (mean_c(x^2) + 1e-8), without the root: what the released SB-GAN weights were trained with."""
+    return x / (x.square().mean(1, keepdim=True) + 1e-8)
+
+
+PIXEL_NORMS = {"rms": rms_pixel_norm, "mean_square": mean_square_pixel_norm}
+
+
+def upsample(x):
+    """Nearest, [N,K,h,w] -> [N,K,2h,2w]."""
+    return F.interpolate(x, scale_factor=2, mode="nearest")
+
+
+def lerp(coarse, fine, alpha: float):
+    return (1 - alpha) * coarse + alpha * fine
+
+
+class FirstBlock(nn.Module):
+    """Latent [N,latent_dim] -> [N,K,4,4*aspect]."""
+
+    def __init__(self, latent_dim, channels, aspect, pixel_norm):
+        super().__init__()
+        self.fc1 = EqualizedLinear(latent_dim, channels * 16 * aspect, gain=math.sqrt(2) / 4)
+        self.conv2 = EqualizedConv2d(channels, channels, 3, padding=1)
+        self.shape = (channels, 4, 4 * aspect)
+        self.pixel_norm = pixel_norm
+
+    def forward(self, z):
+        x = self.fc1(self.pixel_norm(z)).unflatten(1, self.shape)
+        x = self.pixel_norm(F.leaky_relu(x, LEAK))
+        return self.pixel_norm(F.leaky_relu(self.conv2(x), LEAK))
+
+
+class UpBlock(nn.Module):
+    """[N,in,h,w] -> [N,out,2h,2w]."""
+
+    def __init__(self, in_channels, out_channels, pixel_norm):
+        super().__init__()
+        self.conv1 = EqualizedConv2d(in_channels, out_channels, 3, padding=1)
+        self.conv2 = EqualizedConv2d(out_channels, out_channels, 3, padding=1)
+        self.pixel_norm = pixel_norm
+
+    def forward(self, x):
+        x = self.pixel_norm(F.leaky_relu(self.conv1(upsample(x)), LEAK))
+        return self.pixel_norm(F.leaky_relu(self.conv2(x), LEAK))
+
+
+class ProgressiveGenerator(nn.Module):
+    """Trunk and 1x1 heads; the subclasses say what the heads' outputs mean and how two of them are blended."""
+
+    def __init__(
+        self,
+        out_channels: int,  # classes, or 3 for RGB
+        aspect: int,  # width / height, 1 or 2
+        max_resolution: int,  # height of the finest block, a power of two >= 4
+        latent_dim: int = 512,
+        fmap_base: int = 8192,  # block i has fmap_base / 2^(i+1) channels on its pixel side,
+        fmap_max: int = 512,  # but never more than this
+        pixel_norm: str = "rms",  # "rms", or "mean_square" to run weights of the released code
+    ):
+        super().__init__()
+        self.arguments = dict(
+            out_channels=out_channels,
+            aspect=aspect,
+            max_resolution=max_resolution,
+            latent_dim=latent_dim,
+            fmap_base=fmap_base,
+            fmap_max=fmap_max,
+            pixel_norm=pixel_norm,
+        )
+        self.latent_dim, self.max_resolution = latent_dim, max_resolution
+        norm = PIXEL_NORMS[pixel_norm]
+        widths = [block_channels(i, fmap_base, fmap_max) for i in range(block_of(max_resolution) + 1)]
+        blocks = [FirstBlock(latent_dim, widths[0][1], aspect, norm)]
+        blocks += [UpBlock(previous[1], this[1], norm) for previous, this in zip(widths, widths[1:], strict=False)]
+        self.blocks = nn.ModuleList(blocks)
+        self.heads = nn.ModuleList([EqualizedConv2d(out, out_channels, 1, gain=1.0) for _, out in widths])
+
+    def head_outputs(self, z, resolution: int, alpha: float):
+        """Heads of the block before the last, [N,C,h/2,w/2] (None unless alpha < 1), and of the last, [N,C,h,w].
+
+        A 1x1 convolution commutes with nearest upsampling, so the coarse head runs before the upsampling: the numbers
+        are the same at a quarter of the cost.
+        """
+        last = block_of(resolution)
+        x, coarse = z, None
+        for i in range(last + 1):
+            if i == last and i > 0 and alpha < 1:
+                coarse = self.heads[i - 1](x)
+            x = self.blocks[i](x)
+        return coarse, self.heads[last](x)
+
+
+class LayoutGenerator(ProgressiveGenerator):
+    def forward(self, z, resolution: int | None = None, alpha: float = 1.0):
+        """z float [N,latent_dim] -> log-probabilities [N,C,h,w] of the classes at each pixel.
+
+        In a fade (alpha < 1) the probabilities of two resolutions are blended, hence the logarithm of a sum, clamped
+        at the smallest normal float.
+        """
+        coarse, fine = self.head_outputs(z, resolution or self.max_resolution, alpha)
+        if coarse is None:
+            return fine.log_softmax(1)
+        blend = lerp(upsample(coarse.softmax(1)), fine.softmax(1), alpha)
+        return blend.clamp_min(torch.finfo(blend.dtype).tiny).log()
+
+
+class ImageGenerator(ProgressiveGenerator):
+    def forward(self, z, resolution: int | None = None, alpha: float = 1.0):
+        """z float [N,latent_dim] -> RGB image [N,3,h,w], about in [-1,1] (the head is linear)."""
+        coarse, fine = self.head_outputs(z, resolution or self.max_resolution, alpha)
+        return fine if coarse is None else lerp(upsample(coarse), fine, alpha)
+
+
+class DownBlock(nn.Module):
+    """[N,in,h,w] -> [N,out,h/2,w/2]."""
+
+    def __init__(self, in_channels, out_channels):
+        super().__init__()
+        self.conv1 = EqualizedConv2d(in_channels, in_channels, 3, padding=1)
+        self.conv2 = EqualizedConv2d(in_channels, out_channels, 3, padding=1)
+
+    def forward(self, x):
+        x = F.leaky_relu(self.conv1(x), LEAK)
+        x = F.leaky_relu(self.conv2(x), LEAK)
+        return F.avg_pool2d(x, 2)
+
+
+def minibatch_std(x, group: int = 4):
+    """Appends a channel: the standard deviation within groups of samples, averaged over channels and pixels.
+
+    Karras et al. 2018, section 3. [N,K,h,w] -> [N,K+1,h,w]. Where N is no multiple of the group size, the largest
+    group that divides N is taken.
+    """
+    n, k, h, w = x.shape
+    group = next(g for g in range(min(group, n), 0, -1) if n % g == 0)
+    y = x.reshape(group, n // group, k, h, w)
+    y = (y.var(0, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3))  # [N/group]
+    return torch.cat([x, y.repeat(group)[:, None, None, None].expand(n, 1, h, w)], 1)
+
+
+class LastBlock(nn.Module):
+    """[N,in,4,4*aspect] -> score [N,1]."""
+
+    def __init__(self, in_channels, channels, aspect, minibatch_stats):
+        super().__init__()
+        self.conv1 = EqualizedConv2d(in_channels + minibatch_stats, in_channels, 3, stride=(1, aspect), padding=1)
+        self.conv2 = EqualizedConv2d(in_channels, channels, 4)
+        self.fc3 = EqualizedLinear(channels, 1)
+        self.minibatch_stats = minibatch_stats
+
+    def forward(self, x):
+        if self.minibatch_stats:
+            x = minibatch_std(x)
+        x = F.leaky_relu(self.conv1(x), LEAK)  # [N,in,4,4]
+        x = F.leaky_relu(self.conv2(x), LEAK)  # [N,channels,1,1]
+        return self.fc3(x.flatten(1))
+
+
+class ProgressiveDiscriminator(nn.Module):
+    """Mirror image of the generator, for one-hot layouts or RGB images."""
+
+    def __init__(
+        self,
+        in_channels: int,  # classes, or 3 for RGB
+        aspect: int,
+        max_resolution: int,
+        fmap_base: int = 8192,
+        fmap_max: int = 512,
+        minibatch_stats: bool = True,  # off for weights of the released code
+    ):
+        super().__init__()
+        self.arguments = dict(
+            in_channels=in_channels,
+            aspect=aspect,
+            max_resolution=max_resolution,
+            fmap_base=fmap_base,
+            fmap_max=fmap_max,
+            minibatch_stats=minibatch_stats,
+        )
+        self.max_resolution = max_resolution
+        widths = [block_channels(i, fmap_base, fmap_max) for i in range(block_of(max_resolution) + 1)]
+        self.inputs = nn.ModuleList([EqualizedConv2d(in_channels, out, 1, gain=1.0) for _, out in widths])
+        blocks = [LastBlock(widths[0][1], widths[0][0], aspect, minibatch_stats)]
+        blocks += [DownBlock(this[1], previous[1]) for previous, this in zip(widths, widths[1:], strict=False)]
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(self, x, resolution: int | None = None, alpha: float = 1.0):
+        """x float [N,C,h,w] at the given resolution -> scores [N,1]."""
+        last = block_of(resolution or self.max_resolution)
+        y = F.leaky_relu(self.inputs[last](x), LEAK)
+        for i in range(last, -1, -1):
+            y = self.blocks[i](y)
+            if i == last and i > 0 and alpha < 1:
+                coarse = F.leaky_relu(self.inputs[i - 1](F.avg_pool2d(x, 2)), LEAK)
+                y = lerp(coarse, y, alpha)
+        return y

@@ -1,0 +1,82 @@
+"""Checkpoints: files from which the networks can be rebuilt without anything else."""
+
+import hashlib
+import os
+import pickle
+import re
+import zipfile
+from pathlib import Path
+
+import torch
+
+from datasets.errors import UserError
+
+FORMAT = 1
+
+
+def record(network) -> dict:
+    """What `rebuild` needs: constructor arguments and weights."""
+    return {"arguments": network.arguments, "state": network.state_dict()}
+
+
+def rebuild(cls, entry: dict, device="cpu"):
+    network = cls(**entry["arguments"])
+    network.load_state_dict(entry["state"])
+    return network.to(device)
+
+
+def save(path: Path, stage: str, content: dict):
+    """Writes {"format", "stage", **content} to a temporary file and renames it: a checkpoint is whole or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        torch.save({"format": FORMAT, "stage": stage, **content}, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(path: Path, stage: str) -> dict:
+    """Reads a checkpoint of the given stage onto the CPU. UserError if it is missing, damaged or of another kind."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"checkpoint {path} does not exist; train {stage} first or name another file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, pickle.UnpicklingError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"checkpoint {path} cannot be read ({reason[:120]}): it is damaged or no checkpoint; use another one"
+        ) from error
+    if not isinstance(content, dict) or "stage" not in content:
+        raise UserError(f"{path} is no checkpoint of this code (it has no stage); train one or name another file")
+    if content["stage"] != stage:
+        raise UserError(f"checkpoint {path} is of stage {content['stage']}, wanted {stage}; name a file of that stage")
+    if content["format"] > FORMAT:
+        raise UserError(f"checkpoint {path} has format {content['format']}, this code reads {FORMAT}; update the code")
+    return content
+
+
+def newest(folder: Path, prefix: str, number: int | None = None, flag: str = "") -> Path:
+    """folder/PREFIX_NUMBER.pt with this number, or with the highest one."""
+    folder = Path(folder)
+    found = {}
+    for path in folder.glob(f"{prefix}_*.pt"):
+        match = re.fullmatch(rf"{prefix}_(\d+)\.pt", path.name)
+        if match:
+            found[int(match[1])] = path
+    if not found:
+        raise UserError(f"no checkpoint {prefix}_*.pt in {folder}; run the stage that writes it first")
+    if number is None:
+        return found[max(found)]
+    if number not in found:
+        raise UserError(f"--{flag} is {number}, but {folder} has {sorted(found)}; take one of those or leave it out")
+    return found[number]
+
+
+def file_hash(path: Path) -> str:
+    """First 16 hex digits of the file's SHA-256, for score records."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16] if hasattr(hashlib, "file_digest") else (
+            hashlib.sha256(file.read()).hexdigest()[:16]
+        )

@@ -1,0 +1,29 @@
+"""Where a program runs: decided once, here."""
+
+import random
+
+import numpy as np
+import torch
+
+from datasets.errors import UserError
+
+
+def pick(name: str | None = None) -> torch.device:
+    """CUDA by default; without one the CPU, which is said once."""
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+        if name == "cpu":
+            print("no CUDA device found: running on the CPU", flush=True)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"--device is {name}, but must be cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"--device is {name}, but PyTorch sees no CUDA device here; leave the flag out or pass cpu")
+    return device
+
+
+def seed_everything(seed: int):
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)

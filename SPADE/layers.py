@@ -1,0 +1,48 @@
+"""Spectrally normalised convolution, and the initialisation of all SPADE networks."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class SpectralConv2d(nn.Module):
+    """Convolution with weight / sigma(weight) (Miyato et al., *Spectral Normalization for GANs*, ICLR 2018, algorithm 1).
+
+    sigma is estimated by one power iteration per forward pass in training mode, v before u; in evaluation mode the
+    stored vectors are used as they are. The gradient flows through sigma with u and v constant.
+    """
+
+    def __init__(self, in_channels, out_channels, kernel, stride=1, padding=0, bias=True):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+        self.register_buffer("u", F.normalize(torch.randn(out_channels), dim=0))
+        self.register_buffer("v", F.normalize(torch.randn(in_channels * kernel * kernel), dim=0))
+        self.stride, self.padding = stride, padding
+
+    def normalised_weight(self):
+        matrix = self.weight.flatten(1)  # [out, in * k * k]
+        with torch.no_grad():
+            # Copies, not the buffers: a network may run twice before one backward pass, and the second run writes u, v.
+            u, v = self.u.clone(), self.v.clone()
+            if self.training:
+                v = F.normalize(matrix.t() @ u, dim=0)
+                u = F.normalize(matrix @ v, dim=0)
+                self.u.copy_(u)
+                self.v.copy_(v)
+        return self.weight / (u @ (matrix @ v))
+
+    def forward(self, x):
+        return F.conv2d(x, self.normalised_weight(), self.bias, self.stride, self.padding)
+
+
+def initialise(network: nn.Module, gain: float = 0.02):
+    """Xavier normal weights with this gain and zero biases, in place (Park et al. 2019)."""
+    for layer in network.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Linear, SpectralConv2d)):
+            # A convolution that stands for several (gamma and beta) is drawn part by part: fan_out is that of a part.
+            for part in layer.weight.chunk(getattr(layer, "parts", 1)):
+                nn.init.xavier_normal_(part, gain)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    return network

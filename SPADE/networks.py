@@ -1,0 +1,196 @@
+"""The SPADE generator, the multi-scale patch discriminator and the style encoder (Park et al., CVPR 2019)."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from SPADE.layers import SpectralConv2d, initialise
+from SPADE.modulation import SPADENorm, semantics_at
+
+LEAK = 0.2
+UPSAMPLINGS = {"normal": 5, "more": 6, "most": 7}  # SPADE's names for how often the start is doubled
+
+
+class ResidualBlock(nn.Module):
+    """Two modulated convolutions and a learned shortcut where the width changes, [N,in,h,w] -> [N,out,h,w]."""
+
+    def __init__(self, in_channels, out_channels, num_classes, hidden):
+        super().__init__()
+        middle = min(in_channels, out_channels)
+        self.norm_0 = SPADENorm(in_channels, num_classes, hidden)
+        self.norm_1 = SPADENorm(middle, num_classes, hidden)
+        self.conv_0 = SpectralConv2d(in_channels, middle, 3, padding=1)
+        self.conv_1 = SpectralConv2d(middle, out_channels, 3, padding=1)
+        self.learned_shortcut = in_channels != out_channels
+        if self.learned_shortcut:
+            self.norm_s = SPADENorm(in_channels, num_classes, hidden)
+            self.conv_s = SpectralConv2d(in_channels, out_channels, 1, bias=False)
+
+    def forward(self, x, semantics):
+        shortcut = self.conv_s(self.norm_s(x, semantics)) if self.learned_shortcut else x
+        x = self.conv_0(F.leaky_relu(self.norm_0(x, semantics), LEAK))
+        x = self.conv_1(F.leaky_relu(self.norm_1(x, semantics), LEAK))
+        return shortcut + x
+
+
+class SPADEGenerator(nn.Module):
+    def __init__(
+        self,
+        num_classes: int,
+        height: int,  # of the image; height and width are multiples of 2^upsamplings
+        width: int,
+        channels: int = 64,  # SPADE's ngf
+        upsamplings: int = 5,  # doublings from the start to the image: 5, 6 or 7 (see UPSAMPLINGS)
+        hidden: int = 128,  # width of the modulations' hidden layer
+        style_dim: int = 0,  # > 0: start from a style vector instead of from the layout
+    ):
+        super().__init__()
+        self.arguments = dict(
+            num_classes=num_classes,
+            height=height,
+            width=width,
+            channels=channels,
+            upsamplings=upsamplings,
+            hidden=hidden,
+            style_dim=style_dim,
+        )
+        if upsamplings not in UPSAMPLINGS.values() or height % 2**upsamplings or width % 2**upsamplings:
+            raise ValueError(f"{upsamplings} upsamplings do not lead to an image of {height}x{width}")
+        self.num_classes, self.upsamplings, self.style_dim = num_classes, upsamplings, style_dim
+        self.start_size = (height >> upsamplings, width >> upsamplings)
+        start = 16 * channels
+        if style_dim:
+            self.stem = nn.Linear(style_dim, start * self.start_size[0] * self.start_size[1])
+        else:
+            self.stem = nn.Conv2d(num_classes, start, 3, padding=1)
+
+        def block(in_multiple, out_multiple):
+            return ResidualBlock(in_multiple * channels // 2, out_multiple * channels // 2, num_classes, hidden)
+
+        self.head, self.mid_0, self.mid_1 = block(32, 32), block(32, 32), block(32, 32)
+        widths = [32, 16, 8, 4, 2] + ([1] if upsamplings == 7 else [])  # in halves of `channels`
+        self.ups = nn.ModuleList([block(a, b) for a, b in zip(widths, widths[1:], strict=False)])
+        self.to_rgb = nn.Conv2d(widths[-1] * channels // 2, 3, 3, padding=1)
+        initialise(self)
+
+    def forward(self, semantics, norm_semantics=None, style=None):
+        """Layout -> image float [N,3,H,W] in [-1,1].
+
+        semantics, norm_semantics: float [N,C,h,w] or hard labels uint8 [N,1,h,w], of any size. The first feeds the
+        stem, the second the normalisations (default: the first too). Where the layout carries a gradient, the caller
+        decides by the second which way it takes: SB-GAN's "stem" gradient passes labels or a detached copy.
+        style: float [N,style_dim], needed exactly if the generator has a style_dim.
+        """
+        norm_semantics = semantics if norm_semantics is None else norm_semantics
+        h, w = self.start_size
+        if self.style_dim:
+            x = self.stem(style).unflatten(1, (-1, h, w))  # [N,16*channels,h,w]
+        else:
+            x = self.stem(semantics_at(semantics, h, w, self.num_classes))  # [N,16*channels,h,w]
+
+        blocks = [(self.head, False), (self.mid_0, True), (self.mid_1, self.upsamplings > 5)]
+        blocks += [(block, True) for block in self.ups]
+        resized = semantics_at(norm_semantics, h, w, self.num_classes)
+        for block, up in blocks:
+            if up:
+                x = F.interpolate(x, scale_factor=2, mode="nearest")
+                resized = semantics_at(norm_semantics, *x.shape[-2:], self.num_classes)  # once per resolution
+            x = block(x, resized)
+        return torch.tanh(self.to_rgb(F.leaky_relu(x, LEAK)))
+
+
+class PatchDiscriminator(nn.Module):
+    """Scores of overlapping patches; returns every layer's output, the last being the score map."""
+
+    def __init__(self, in_channels, channels, strides):
+        super().__init__()
+        widths = [min(512, channels << i) for i in range(len(strides))]
+        self.first = nn.Conv2d(in_channels, widths[0], 4, strides[0], padding=2)
+        self.middle = nn.ModuleList(
+            [
+                SpectralConv2d(a, b, 4, stride, padding=2, bias=False)
+                for a, b, stride in zip(widths, widths[1:], strides[1:], strict=False)
+            ]
+        )
+        self.last = nn.Conv2d(widths[-1], 1, 4, padding=2)
+
+    def forward(self, x):
+        features = [F.leaky_relu(self.first(x), LEAK)]
+        for conv in self.middle:
+            features.append(F.leaky_relu(F.instance_norm(conv(features[-1])), LEAK))
+        return [*features, self.last(features[-1])]
+
+
+class MultiscaleDiscriminator(nn.Module):
+    """Patch discriminators on the input and on its halved copies (Wang et al., *pix2pixHD*, CVPR 2018, section 3.2)."""
+
+    def __init__(
+        self,
+        in_channels: int,  # classes + 3, or 3 for the unconditional one
+        channels: int = 64,  # SPADE's ndf
+        strides: tuple[int, ...] = (2, 2, 2, 1),  # SPADE as published; SB-GAN's released networks have (2, 2, 2)
+        scales: int = 2,
+    ):
+        super().__init__()
+        self.arguments = dict(in_channels=in_channels, channels=channels, strides=tuple(strides), scales=scales)
+        self.scales = nn.ModuleList([PatchDiscriminator(in_channels, channels, strides) for _ in range(scales)])
+        initialise(self)
+
+    def forward(self, x):
+        """[N,in,H,W] -> per scale, finest first, the list of its layers' outputs."""
+        results = []
+        for i, patch_discriminator in enumerate(self.scales):
+            if i:
+                x = F.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)
+            results.append(patch_discriminator(x))
+        return results
+
+
+def discriminate(discriminator, fake, real, semantics=None):
+    """Runs fake and real images in one batch; returns the discriminator's outputs for each.
+
+    fake, real: [N,3,H,W]; semantics: one-hot [N,C,H,W] of both, None for an unconditional discriminator. One batch
+    means one power iteration per loss, as in SPADE.
+    """
+    images = torch.cat([fake, real])  # [2N,3,H,W]
+    if semantics is not None:
+        images = torch.cat([torch.cat([semantics, semantics]), images], 1)  # [2N,C+3,H,W]
+    outputs = discriminator(images)
+    n = len(fake)
+    return [[f[:n] for f in scale] for scale in outputs], [[f[n:] for f in scale] for scale in outputs]
+
+
+class StyleEncoder(nn.Module):
+    """Image -> mean and log-variance of its style, both [N,style_dim] (Park et al. 2019, appendix A)."""
+
+    SIZE = 256  # images are resized to this square first
+
+    def __init__(self, channels: int = 64, style_dim: int = 256, layers: int = 6):
+        super().__init__()
+        self.arguments = dict(channels=channels, style_dim=style_dim, layers=layers)
+        widths = [3] + [min(8, 1 << i) * channels for i in range(layers)]
+        self.convs = nn.ModuleList(
+            [
+                SpectralConv2d(a, b, 3, stride=2, padding=1, bias=False)
+                for a, b in zip(widths, widths[1:], strict=False)
+            ]
+        )
+        side = self.SIZE >> layers
+        self.mean = nn.Linear(widths[-1] * side * side, style_dim)
+        self.log_variance = nn.Linear(widths[-1] * side * side, style_dim)
+        initialise(self)
+
+    def forward(self, image):
+        """image: float [N,3,H,W] in [-1,1]."""
+        x = image
+        if x.shape[-2:] != (self.SIZE, self.SIZE):
+            x = F.interpolate(x, (self.SIZE, self.SIZE), mode="bilinear", align_corners=False)
+        for conv in self.convs:
+            x = F.leaky_relu(F.instance_norm(conv(x)), LEAK)
+        x = x.flatten(1)
+        return self.mean(x), self.log_variance(x)
+
+
+def sample_style(mean, log_variance):
+    """Reparameterised draw (Kingma & Welling, 2014), [N,style_dim]."""
+    return mean + torch.randn_like(mean) * torch.exp(0.5 * log_variance)
