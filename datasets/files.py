@@ -1,0 +1,171 @@
+"""Finding and reading image and label files, with one sentence for everything that can be wrong with them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from datasets.errors import UserError
+from datasets.labels import LabelSpace
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+LABEL_SUFFIXES = (".png",)
+SAVE_8_BIT = "save labels as 8-bit greyscale PNG of ids"
+
+# What Pillow raises for files that are damaged one way or another.
+DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
+
+
+def find_files(directory: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    """All such files below `directory`, by relative path without suffix, in order of name. Hidden files don't count."""
+    found: dict[str, Path] = {}
+    for path in sorted(_walk(Path(directory), ancestors=())):
+        if path.suffix.lower() not in suffixes:
+            continue
+        key = str(path.relative_to(directory).with_suffix(""))
+        try:
+            key.encode("utf-8")
+        except UnicodeEncodeError:
+            raise UserError(f"{os.fsencode(path)!r}: the file name is not UTF-8; rename the file") from None
+        if key in found:
+            raise UserError(f"{path}: {found[key].name} has the same name but for the suffix; remove one of them")
+        found[key] = path
+    if not found:
+        raise UserError(f"{directory}: no {' or '.join(suffixes)} files in it; give the directory that holds them")
+    return found
+
+
+def _walk(directory: Path, ancestors: tuple[str, ...]):
+    real = os.path.realpath(directory)
+    if real in ancestors:
+        raise UserError(f"{directory}: a symbolic link to a directory that it lies in; remove the link")
+    try:
+        entries = list(os.scandir(directory))
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                yield from _walk(Path(entry.path), (*ancestors, real))
+            else:
+                yield Path(entry.path)
+    except FileNotFoundError:
+        raise UserError(f"{directory}: no such directory; check the path") from None
+    except NotADirectoryError:
+        raise UserError(f"{directory}: a file, not a directory; give the directory that holds the files") from None
+    except OSError as error:  # no permission, or a link that leads to itself
+        where = error.filename or directory
+        raise UserError(f"{where}: cannot be read ({error.strerror}); mend its permissions or remove it") from None
+
+
+def pair_up(images: dict[str, Path], labels: dict[str, Path]) -> list[tuple[str, Path, Path]]:
+    """(name, image, label) of each key in order; a key without partner is an error."""
+    lonely = sorted(images.keys() ^ labels.keys())
+    if lonely:
+        kind, path = ("label", images[lonely[0]]) if lonely[0] in images else ("image", labels[lonely[0]])
+        more = f" (and {len(lonely) - 1} more files without partner)" if len(lonely) > 1 else ""
+        raise UserError(f"{path}: no {kind} of the same name{more}; add the {kind} or remove this file")
+    return [(key, images[key], labels[key]) for key in sorted(images)]
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(height, width) from the header alone"""
+    with _reporting(path), Image.open(path) as picture:
+        return picture.height, picture.width
+
+
+def read_image(path: Path) -> np.ndarray:
+    """uint8 [H,W,3]"""
+    with _reporting(path), Image.open(path) as picture:
+        picture.load()
+    if picture.mode in ("RGBA", "LA", "PA") and np.asarray(picture.convert("RGBA"))[..., 3].min() < 255:
+        raise UserError(f"{path}: a picture with transparent parts; save it without alpha channel")
+    if picture.mode not in ("RGB", "RGBA", "L", "LA", "P", "PA", "1"):
+        raise UserError(f"{path}: a picture of mode {picture.mode}; save it as 8-bit RGB")
+    return np.asarray(picture.convert("RGB"))
+
+
+def read_label(path: Path, space: LabelSpace, palette: str | None = None) -> np.ndarray:
+    """train ids uint8 [H,W] of a label PNG: ids in grey values, colours of the table, or a palette (see there)"""
+    pixels, colours = read_label_pixels(path)
+    if colours is not None:
+        return _palette_to_train_ids(path, pixels, colours, space, palette)
+    if pixels.ndim == 3:
+        return space.remap_colours(pixels, path)
+    return space.remap(pixels, path)
+
+
+def read_label_pixels(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """What a label PNG holds: (ids [H,W], None), (colours [H,W,3], None) or (palette indices [H,W], palette [K,3])."""
+    with _reporting(path), Image.open(path) as picture:
+        if picture.format != "PNG":
+            raise UserError(f"{path}: a {picture.format} file; {SAVE_8_BIT} (lossy formats change ids)")
+        with open(path, "rb") as file:
+            bit_depth = file.read(25)[24]
+        picture.load()
+    if bit_depth == 16:
+        raise UserError(f"{path}: a 16-bit label; {SAVE_8_BIT}")
+    pixels = np.asarray(picture)
+    if picture.mode == "P":
+        return pixels, np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    if picture.mode == "1":
+        return pixels.astype(np.uint8), None
+    if picture.mode == "L":
+        # Pillow stretches 2 and 4 bits to 0..255; ids are what was in the file
+        return pixels // (255 // (2**bit_depth - 1)), None
+    if picture.mode == "RGB":
+        return pixels, None
+    raise UserError(f"{path}: a label of mode {picture.mode}; save it without alpha channel, or {SAVE_8_BIT}")
+
+
+def _palette_to_train_ids(path, indices, colours, space, palette) -> np.ndarray:
+    """A palette may be there for show, over ids, or may be what the table's colours speak of. Guessing wrong would
+    train on the wrong classes, so where both readings are possible and differ, the user has to say which."""
+    if palette == "ids":
+        return space.remap(indices, path)
+    if palette == "colours" or not space.has_raw_ids:
+        return space.remap_colours(colours[indices], path)
+    used = np.unique(indices).tolist()
+    shown = [tuple(colours[i].tolist()) for i in used]
+    by_id = [space.classes_of_id(i) for i in used]
+    by_colour = [space.classes_of_colour(colour) for colour in shown]
+    differ = any(c and i and not set(i) <= set(c) for i, c in zip(by_id, by_colour, strict=True))
+    # A grey ramp made by a program that shrinks files: the greys are the ids, the indices mean nothing.
+    greys = not all(by_colour) and all(len(set(c)) == 1 for c in shown) and [c[0] for c in shown] != used
+    if differ or greys:
+        raise UserError(
+            f"{path}: a palette whose colours say other classes than its indices; "
+            "say --palette ids or --palette colours, or save it as 8-bit greyscale PNG of ids"
+        )
+    try:
+        return space.remap(indices, path)
+    except UserError as by_index:
+        try:
+            return space.remap_colours(colours[indices], path)
+        except UserError:
+            raise by_index from None
+
+
+@contextlib.contextmanager
+def _reporting(path: Path):
+    """Turns what Pillow raises and warns of into a sentence about the file."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise UserError(f"{path}: more than {Image.MAX_IMAGE_PIXELS} pixels; scale the picture down") from None
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; check the path") from None
+    except PermissionError:
+        raise UserError(f"{path}: may not be read; mend its permissions") from None
+    except DAMAGED as error:
+        raise UserError(
+            f"{path}: unreadable, empty, truncated or not a picture ({error}); replace it or remove the pair"
+        ) from None

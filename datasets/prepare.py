@@ -1,0 +1,45 @@
+"""python -m datasets.prepare NAME ... --out STORE: checks, remaps, crops and resizes a data set into a packed store."""
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+from datasets.errors import UserError, exit_on_user_error
+from datasets.packing import available_cores, pack
+from datasets.sources import camvid, drawn
+from datasets.writing import check_size
+
+SOURCES = {"camvid": camvid, "toy_street": drawn}
+
+
+def parse_arguments(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m datasets.prepare", description=__doc__)
+    names = parser.add_subparsers(dest="name", required=True, metavar="NAME")
+    for name, source in SOURCES.items():
+        own = names.add_parser(name, help=source.__doc__.splitlines()[0], description=source.__doc__,
+                               formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+        own.add_argument("--out", required=True, help="the store to write; must not exist")
+        own.add_argument("--height", type=int, help="rows of images and layouts, a power of two")
+        own.add_argument("--width", type=int, help="once or twice the height")
+        own.add_argument("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
+        source.add_arguments(own)
+    return parser.parse_args(argv)
+
+
+@exit_on_user_error
+def main(argv=None) -> None:
+    args = parse_arguments(argv)
+    check_size(args.height, args.width)
+    if args.workers < 1:
+        raise UserError(f"--workers {args.workers}: no number of processes; use 1 or more")
+    # As an exception, so that what is half-written is removed on the way out.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    plan = SOURCES[args.name].plan(args)
+    pack(plan, Path(args.out), args.workers)
+    counts = ", ".join(f"{len(items)} {split}" for split, items in plan.splits.items())
+    print(f"{args.out}: {plan.name} at {plan.height}x{plan.width}, {plan.label_space.num_classes} classes, {counts}")
+
+
+if __name__ == "__main__":
+    main()

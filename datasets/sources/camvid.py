@@ -1,0 +1,41 @@
+"""CamVid in the SegNet split (367 / 101 / 233 frames of 480x360, ids 0..10 and 11 = void, which stays a class).
+
+Taken as `images/train, labels/train, ...` or as in the SegNet tutorial, `train, trainannot, ...`, also with a folder
+in between. Validation is one clip of 6.7 seconds, so scores are measured against the training split.
+"""
+
+import functools
+
+from datasets.errors import UserError
+from datasets.labels import load_space
+from datasets.packing import Plan
+from datasets.sources.pairs import find_directory, load_pair, pair_items
+
+
+def add_arguments(parser):
+    parser.add_argument("--source", required=True, help="folder with images/{train,val} and labels/{train,val}")
+    parser.set_defaults(height=64, width=128)
+
+
+def plan(args) -> Plan:
+    splits = {}
+    for split in ("train", "val", "test"):
+        folders = _folders(args.source, split)
+        if folders:
+            splits[split] = pair_items(*folders, args.height, args.width)
+        elif split != "test":  # published, but not needed here
+            raise UserError(
+                f"--source {args.source}: no images/{split} with labels/{split} and no {split} with {split}annot; "
+                "give the folder that holds them"
+            )
+    space = load_space("camvid")
+    load = functools.partial(load_pair, space=space)
+    return Plan("camvid", space, args.height, args.width, "train", splits, load)
+
+
+def _folders(source, split):
+    for images, labels in ((f"images/{split}", f"labels/{split}"), (split, f"{split}annot")):
+        found = find_directory(source, images), find_directory(source, labels)
+        if all(found):
+            return found
+    return None

@@ -1,0 +1,152 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from datasets.errors import UserError
+from datasets.labels import SPACES_DIR, LabelSpace, colourise, distinct_colours, load_space, one_hot
+from tests.datasets.builders import space_of
+
+CLASS_COUNTS = {"ade_indoor": 95, "camvid": 12, "cityscapes": 35, "cityscapes_25k": 20, "toy_street": 11}
+
+
+def table(**changes):
+    classes = [
+        {"train_id": 0, "name": "sky", "colour": [1, 2, 3], "raw_ids": [7]},
+        {"train_id": 1, "name": "road", "colour": [4, 5, 6], "raw_ids": [8, 9]},
+    ]
+    return {"name": "t", "unlisted": "error", "classes": classes, **changes}
+
+
+def class_with(**changes):
+    return table(classes=[{"train_id": 0, "name": "sky", "colour": [1, 2, 3], "raw_ids": [7], **changes}])
+
+
+@pytest.mark.parametrize("name", sorted(CLASS_COUNTS))
+def test_tables_that_come_with_the_code(name):
+    space = load_space(name)
+    assert space.name == name
+    assert space.num_classes == CLASS_COUNTS[name] == len(space.colours) == len(set(space.names))
+    assert all(c.raw_ids for c in space.classes)
+
+
+def test_every_table_is_tested():
+    assert {path.stem for path in SPACES_DIR.glob("*.json")} == set(CLASS_COUNTS)
+
+
+def test_cityscapes_25k_is_the_usual_19_train_ids():
+    raw = np.arange(256, dtype=np.uint8)[None]
+    expected = np.full(256, 19)
+    for train_id, raw_id in enumerate([7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]):
+        expected[raw_id] = train_id
+    np.testing.assert_array_equal(load_space("cityscapes_25k").remap(raw, "x")[0], expected)
+
+
+def test_cityscapes_keeps_ids_and_maps_255_to_unknown():
+    raw = np.array([[*range(34), 255]], np.uint8)
+    np.testing.assert_array_equal(load_space("cityscapes").remap(raw, "x")[0], range(35))
+
+
+@pytest.mark.parametrize("package_table, columns", [("cityscapes", "id"), ("cityscapes_25k", "trainId")])
+def test_cityscapes_tables_agree_with_cityscapesscripts(package_table, columns):
+    labels = pytest.importorskip("cityscapesscripts.helpers.labels").labels
+    space = load_space(package_table)
+    theirs = {getattr(label, columns) % 256: label for label in labels if getattr(label, columns) % 256 != 255}
+    assert set(theirs) == set(range(space.num_classes - 1))  # the last of ours is unknown
+    for train_id, label in theirs.items():
+        ours = space.classes[train_id]
+        assert (ours.name, ours.colour, ours.raw_ids) == (label.name, label.color, (label.id,))
+
+
+def test_dict_and_json_round_trip_and_hash():
+    space = LabelSpace.from_dict(table())
+    again = LabelSpace.from_dict(json.loads(json.dumps(space.to_dict())))
+    assert again == space and again.hash == space.hash
+    others = [table(unlisted=1), class_with(), table(classes=table()["classes"][::-1])]
+    hashes = [LabelSpace.from_dict(t).hash for t in others]
+    assert hashes[0] != space.hash != hashes[1]
+    assert hashes[2] == space.hash  # the order in the file means nothing, train ids do
+
+
+def test_dict_survives_weights_only_loading(tmp_path):
+    space = load_space("camvid")
+    torch.save({"space": space.to_dict()}, tmp_path / "x.pt")
+    assert LabelSpace.from_dict(torch.load(tmp_path / "x.pt", weights_only=True)["space"]) == space
+
+
+def test_remap_with_many_raw_ids_and_unlisted():
+    raw = np.array([[7, 8], [9, 77]], np.uint8)
+    with pytest.raises(UserError, match=r"some/file.png: id 77 at 1 pixels.*'t'.*mend"):
+        LabelSpace.from_dict(table()).remap(raw, "some/file.png")
+    mapped = LabelSpace.from_dict(table(unlisted=0)).remap(raw, "some/file.png")
+    np.testing.assert_array_equal(mapped, [[0, 1], [1, 0]])
+    assert mapped.dtype == np.uint8
+
+
+def test_remap_colours():
+    rgb = np.array([[[4, 5, 6], [1, 2, 3], [9, 9, 9]]], np.uint8)
+    with pytest.raises(UserError, match=r"f.png: colour \(9, 9, 9\) at 1 pixels"):
+        LabelSpace.from_dict(table()).remap_colours(rgb, "f.png")
+    np.testing.assert_array_equal(LabelSpace.from_dict(table(unlisted=1)).remap_colours(rgb, "f.png"), [[1, 0, 1]])
+    np.testing.assert_array_equal(LabelSpace.from_dict(table()).remap_colours(rgb[:, :2], "f.png"), [[1, 0]])
+    with pytest.raises(UserError, match="'unlabeled' and 'ego vehicle'"):
+        load_space("cityscapes").remap_colours(np.zeros((1, 1, 3), np.uint8), "f.png")
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ([], "no list 'classes'"),
+        (table(classes=[]), "no list 'classes'"),
+        (table(classes=[3]), "has no name"),
+        (table(name=None), "no 'name'"),
+        (table(colour=1), "unknown key 'colour'"),
+        (table(unlisted=2), "'unlisted' is 2"),
+        (table(unlisted="void"), "'unlisted' is 'void'"),
+        (table(unlisted=True), "'unlisted' is True"),
+        (class_with(train_id=1), r"train ids \[1\]"),
+        (class_with(train_id="0"), "train_id '0'"),
+        (class_with(raw_ids=[256]), r"raw ids \[256\]"),
+        (class_with(raw_ids=[7, 7]), "raw id 7 occurs twice"),
+        (class_with(colour=[1, 2]), r"colour \[1, 2\]"),
+        (class_with(colour=[1, 2, 300]), r"colour \[1, 2, 300\]"),
+        (class_with(color=[1, 2, 3]), "unknown key 'color'"),
+        (table(classes=[{"train_id": i, "name": f"c{i}"} for i in range(257)]), "257 classes"),
+        (table(classes=[{"train_id": i, "name": "same"} for i in range(2)]), "name 'same' occurs twice"),
+    ],
+)
+def test_wrong_tables_are_refused_by_name_of_file(wrong, message, tmp_path):
+    path = tmp_path / "table.json"
+    path.write_text(json.dumps(wrong))
+    with pytest.raises(UserError, match=message) as error:
+        load_space(path)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["{", "\xff", ""])
+def test_unreadable_table_files(content, tmp_path):
+    (tmp_path / "t.json").write_text(content, encoding="latin-1")
+    with pytest.raises(UserError, match=r"t\.json: not a JSON file"):
+        load_space(tmp_path / "t.json")
+    with pytest.raises(UserError, match="no such label table.*camvid"):
+        load_space("no_such_space")
+
+
+def test_a_table_without_colours_gets_distinct_ones():
+    names = [{"train_id": i, "name": f"c{i}"} for i in range(256)]
+    space = LabelSpace.from_dict({"name": "t", "classes": names})
+    assert len({c.colour for c in space.classes}) == 256 == len(set(distinct_colours(256)))
+    assert not space.has_raw_ids
+
+
+def test_colourise_and_one_hot_against_loops():
+    space = space_of(5)
+    labels = np.random.default_rng(0).integers(0, 5, (2, 1, 3, 4), dtype=np.uint8)
+    shown, planes = colourise(labels, space.colours), one_hot(torch.from_numpy(labels), 5)
+    assert shown.shape == (2, 1, 3, 4, 3) and shown.dtype == np.uint8
+    assert planes.shape == (2, 5, 3, 4) and planes.dtype == torch.float32
+    for n, _, y, x in np.ndindex(labels.shape):
+        label = labels[n, 0, y, x]
+        assert tuple(shown[n, 0, y, x]) == space.classes[label].colour
+        assert planes[n, :, y, x].tolist() == [float(c == label) for c in range(5)]
