@@ -194,9 +194,9 @@ def minibatch_std(x, group: int = 4):
     """
     n, k, h, w = x.shape
     group = next(g for g in range(min(group, n), 0, -1) if n % g == 0)
-    y = x.reshape(group, n // group, k, h, w)
-    y = (y.var(0, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3))  # [N/group]
-    return torch.cat([x, y.repeat(group)[:, None, None, None].expand(n, 1, h, w)], 1)
+    y = x.reshape(n // group, group, k, h, w)  # neighbours form a group, so that processes split a batch between groups
+    y = (y.var(1, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3))  # [N/group]
+    return torch.cat([x, y.repeat_interleave(group)[:, None, None, None].expand(n, 1, h, w)], 1)
 
 
 class LastBlock(nn.Module):

@@ -1,8 +1,10 @@
-"""Spectrally normalised convolution, and the initialisation of all SPADE networks."""
+"""Spectrally normalised convolution, batch norm over all processes, and the initialisation of all SPADE networks."""
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from SPADE.engine.distributed import batch_norm
 
 
 class SpectralConv2d(nn.Module):
@@ -34,6 +36,18 @@ class SpectralConv2d(nn.Module):
 
     def forward(self, x):
         return F.conv2d(x, self.normalised_weight(), self.bias, self.stride, self.padding)
+
+
+class BatchNorm(nn.Module):
+    """Batch norm without affine map (eps 1e-5, momentum 0.1), its statistics taken over all processes."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x):
+        return batch_norm(x, self.running_mean, self.running_var, self.training)
 
 
 def initialise(network: nn.Module, gain: float = 0.02):

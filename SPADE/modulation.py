@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from datasets.labels import one_hot
+from SPADE.layers import BatchNorm
 
 
 def semantics_at(semantics, height: int, width: int, num_classes: int):
@@ -23,7 +24,7 @@ class SPADENorm(nn.Module):
 
     def __init__(self, channels: int, num_classes: int, hidden: int = 128):
         super().__init__()
-        self.norm = nn.BatchNorm2d(channels, affine=False)
+        self.norm = BatchNorm(channels)
         self.shared = nn.Conv2d(num_classes, hidden, 3, padding=1)
         self.gamma_beta = nn.Conv2d(hidden, 2 * channels, 3, padding=1)  # one convolution for both
         self.gamma_beta.parts = 2

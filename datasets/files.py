@@ -23,23 +23,44 @@ SAVE_8_BIT = "save labels as 8-bit greyscale PNG of ids"
 DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 
 
-def find_files(directory: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """All such files below `directory`, by relative path without suffix, in order of name. Hidden files don't count."""
-    found: dict[str, Path] = {}
-    for path in sorted(_walk(Path(directory), ancestors=())):
-        if path.suffix.lower() not in suffixes:
-            continue
-        key = str(path.relative_to(directory).with_suffix(""))
-        try:
-            key.encode("utf-8")
-        except UnicodeEncodeError:
-            raise UserError(f"{os.fsencode(path)!r}: the file name is not UTF-8; rename the file") from None
-        if key in found:
-            raise UserError(f"{path}: {found[key].name} has the same name but for the suffix; remove one of them")
-        found[key] = path
+def find_files(directory: str | Path, endings: tuple[str, ...]) -> dict[str, Path]:
+    """All files below `directory` whose names end so (upper or lower case), by relative path without the ending.
+
+    Hidden files don't count: macOS leaves `._name.png` beside every name.png that it packs.
+    """
+    found, problems = scan_files(directory, endings)
+    if problems:
+        raise problems[0]
     if not found:
-        raise UserError(f"{directory}: no {' or '.join(suffixes)} files in it; give the directory that holds them")
+        raise UserError(f"{directory}: no *{', *'.join(endings)} files in it; give the directory that holds them")
     return found
+
+
+def scan_files(directory: str | Path, endings: tuple[str, ...]) -> tuple[dict[str, Path], list[UserError]]:
+    """As find_files, but goes on after what is wrong with single files."""
+    directory = Path(directory)
+    found: dict[str, Path] = {}
+    problems = []
+    for path in sorted(_walk(directory, ancestors=())):
+        ending = next((e for e in endings if path.name.lower().endswith(e.lower())), None)
+        if ending is None:
+            continue
+        key = str(path.relative_to(directory))[: -len(ending)]
+        if not _is_utf8(key):
+            problems.append(UserError(f"{os.fsencode(path)!r}: the file name is not UTF-8; rename the file"))
+        elif key in found:
+            problems.append(UserError(f"{path}: {found[key].name} has the same stem; remove one of them"))
+        else:
+            found[key] = path
+    return found, problems
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:  # bytes that the file system's encoding could not make sense of
+        return False
+    return True
 
 
 def _walk(directory: Path, ancestors: tuple[str, ...]):
@@ -66,12 +87,20 @@ def _walk(directory: Path, ancestors: tuple[str, ...]):
 
 def pair_up(images: dict[str, Path], labels: dict[str, Path]) -> list[tuple[str, Path, Path]]:
     """(name, image, label) of each key in order; a key without partner is an error."""
-    lonely = sorted(images.keys() ^ labels.keys())
+    lonely = without_partner(images, labels)
     if lonely:
-        kind, path = ("label", images[lonely[0]]) if lonely[0] in images else ("image", labels[lonely[0]])
-        more = f" (and {len(lonely) - 1} more files without partner)" if len(lonely) > 1 else ""
-        raise UserError(f"{path}: no {kind} of the same name{more}; add the {kind} or remove this file")
+        more = f" (and {len(lonely) - 1} more files are without partner)" if len(lonely) > 1 else ""
+        raise UserError(f"{lonely[0]}{more}")
     return [(key, images[key], labels[key]) for key in sorted(images)]
+
+
+def without_partner(images: dict[str, Path], labels: dict[str, Path]) -> list[UserError]:
+    return [
+        UserError(f"{images[key]}: no label of the same name; add the label or remove this image")
+        if key in images
+        else UserError(f"{labels[key]}: no image of the same name; add the image or remove this label")
+        for key in sorted(images.keys() ^ labels.keys())
+    ]
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -84,6 +113,9 @@ def read_image(path: Path) -> np.ndarray:
     """uint8 [H,W,3]"""
     with _reporting(path), Image.open(path) as picture:
         picture.load()
+    claimed = Image.registered_extensions().get(path.suffix.lower())
+    if picture.format != claimed and (picture.format, claimed) != ("MPO", "JPEG"):  # cameras' JPEG with a preview
+        raise UserError(f"{path}: a {picture.format} file by its content; rename it or convert it to {claimed}")
     if picture.mode in ("RGBA", "LA", "PA") and np.asarray(picture.convert("RGBA"))[..., 3].min() < 255:
         raise UserError(f"{path}: a picture with transparent parts; save it without alpha channel")
     if picture.mode not in ("RGB", "RGBA", "L", "LA", "P", "PA", "1"):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing.connection
 import os
 import signal
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -12,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from datasets.errors import UserError
@@ -66,7 +67,7 @@ def in_parallel(function: Callable, tasks: list, workers: int, title: str):
                 yield function(task)
                 bar.update()
             return
-        executor = ProcessPoolExecutor(min(workers, len(tasks)), initializer=_leave_signals_to_parent)
+        executor = ProcessPoolExecutor(min(workers, len(tasks)), initializer=_start_worker)
         try:
             for result in executor.map(function, tasks, chunksize=max(1, min(16, len(tasks) // (4 * workers)))):
                 yield result
@@ -81,29 +82,13 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-def _leave_signals_to_parent() -> None:
+def _start_worker() -> None:
+    """Ctrl-C is the parent's business, but when the parent is killed there is no one left to stop the workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-def central_crop(height: int, width: int, aspect: int) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) of the largest central window that is `aspect` times as wide as high"""
-    if width >= aspect * height:
-        wide, high = aspect * height, height
-    else:
-        wide, high = width, width // aspect
-    left, top = (width - wide) // 2, (height - high) // 2
-    return left, top, left + wide, top + high
-
-
-def crop_and_resize(
-    image: np.ndarray, labels: np.ndarray, box: tuple[int, int, int, int], height: int, width: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Image bicubic and antialiased, labels nearest: Pillow's, which takes the pixel under the centre of each new one.
-
-    image uint8 [H,W,3], train ids uint8 [H,W], box (left, top, right, bottom) -> the same at height x width
-    """
-    size = (width, height)
-    image = Image.fromarray(image).crop(box).resize(size, Image.Resampling.BICUBIC)
-    labels = Image.fromarray(labels).crop(box).resize(size, Image.Resampling.NEAREST)
-    return np.asarray(image), np.asarray(labels)
+def _end_with_parent() -> None:
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)

@@ -1,5 +1,6 @@
 """Where a program runs: decided once, here."""
 
+import hashlib
 import random
 
 import numpy as np
@@ -24,6 +25,13 @@ def pick(name: str | None = None) -> torch.device:
 
 
 def seed_everything(seed: int):
+    """For the initial weights: the same on every process."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+def seed_step(seed: int, images_seen: int, rank: int = 0):
+    """All noise of a step is a function of these three numbers: nothing has to be saved to draw it again."""
+    digest = hashlib.sha256(f"{seed} {images_seen} {rank}".encode()).digest()
+    torch.manual_seed(int.from_bytes(digest[:8], "little", signed=True))

@@ -2,35 +2,59 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from datasets.errors import UserError
 from datasets.files import IMAGE_SUFFIXES, LABEL_SUFFIXES, find_files, pair_up, read_image, read_label
 from datasets.labels import LabelSpace
-from datasets.packing import Item, central_crop, crop_and_resize
+from datasets.packing import Item
 from datasets.writing import Entry
 
 
 def find_directory(source: str | Path, inside: str) -> Path | None:
-    """source/inside, or source/*/inside as when the zip's own top folder is in between; None where neither exists."""
+    """source/inside, or one or two folders deeper, as when the zip's own top folder is in between; None if nowhere."""
     source = Path(source)
     if not source.is_dir():
         raise UserError(f"--source {source}: no such directory; give the folder that holds the data set")
-    candidates = [source / inside] if (source / inside).is_dir() else sorted(source.glob(f"*/{inside}"))
-    candidates = [path for path in candidates if path.is_dir()]
-    if len(candidates) > 1:
-        raise UserError(
-            f"{candidates[1]}: {candidates[0]} is there too; remove one, or point --source into one of them"
-        )
-    return candidates[0] if candidates else None
+    for between in ("", "*/", "*/*/"):
+        found = sorted(path for path in source.glob(between + inside) if path.is_dir())
+        if len(found) > 1:
+            raise UserError(f"{found[1]}: there is {found[0]} too; remove one, or point --source at one of them")
+        if found:
+            return found[0]
+    return None
 
 
-def pair_items(images: Path, labels: Path, height: int, width: int) -> list[Item]:
-    """The pairs of two folders with the same file names; source of an item: (image path, label path)"""
-    pairs = pair_up(find_files(images, IMAGE_SUFFIXES), find_files(labels, LABEL_SUFFIXES))
-    return [Item(Entry(name, height, width), (image, label)) for name, image, label in pairs]
+def need_directory(source: str | Path, inside: str) -> Path:
+    found = find_directory(source, inside)
+    if found is None:
+        raise UserError(f"--source {source}: no {inside} in it; give the folder that holds it, unzipped")
+    return found
+
+
+def pair_items(
+    images: Path,
+    labels: Path,
+    height: int,
+    width: int,
+    image_endings: tuple[str, ...] = IMAGE_SUFFIXES,
+    label_endings: tuple[str, ...] = LABEL_SUFFIXES,
+    weight: int = 1,
+) -> list[Item]:
+    """The pairs of two folders with the same file names but for the endings; source of an item: (image, label)"""
+    pairs = pair_up(find_files(images, image_endings), find_files(labels, label_endings))
+    return [Item(Entry(name, height, width, weight), (image, label)) for name, image, label in pairs]
+
+
+def note_counts(splits: dict[str, list[Item]], published: dict[str, int]) -> None:
+    """A city that was not unzipped leaves no trace but a smaller number."""
+    for split, expected in published.items():
+        if len(splits[split]) != expected:
+            print(f"note: {len(splits[split])} {split} images; the published split has {expected}", file=sys.stderr)
 
 
 def load_pair(item: Item, space: LabelSpace, palette: str | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -48,3 +72,26 @@ def check_equal_sizes(image: np.ndarray, labels: np.ndarray, image_path: Path, l
             f"{label_path}: {labels.shape[1]}x{labels.shape[0]} pixels, but its image {image_path} has "
             f"{image.shape[1]}x{image.shape[0]}; make them the same size or remove the pair"
         )
+
+
+def central_crop(height: int, width: int, aspect: int) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom) of the largest central window that is `aspect` times as wide as high"""
+    if width >= aspect * height:
+        wide, high = aspect * height, height
+    else:
+        wide, high = width, width // aspect
+    left, top = (width - wide) // 2, (height - high) // 2
+    return left, top, left + wide, top + high
+
+
+def crop_and_resize(
+    image: np.ndarray, labels: np.ndarray, box: tuple[int, int, int, int], height: int, width: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Image bicubic and antialiased, labels nearest: Pillow's, which takes the pixel under the centre of each new one.
+
+    image uint8 [H,W,3], train ids uint8 [H,W], box (left, top, right, bottom) -> the same at height x width
+    """
+    size = (width, height)
+    image = Image.fromarray(image).crop(box).resize(size, Image.Resampling.BICUBIC)
+    labels = Image.fromarray(labels).crop(box).resize(size, Image.Resampling.NEAREST)
+    return np.asarray(image), np.asarray(labels)

@@ -1,0 +1,87 @@
+"""Weights of the released progressive networks for those here, of layouts and of RGB images.
+
+The released discriminator numbers its blocks from the finest resolution, ours from the coarsest, and the released 1x1
+heads belong to their blocks. Its networks have no minibatch statistics and the pixel norm without a root.
+"""
+
+import re
+
+import torch
+
+from SBGAN.networks import ProgressiveDiscriminator, ProgressiveGenerator
+from SPADE.released import count, dimension, translate
+
+
+def heads_of(released: dict) -> str:
+    """"mask" for layouts, "rgb" for images: how the released 1x1 layers are called."""
+    return "rgb" if any(re.search(r"\.(to|from)_rgb\.", key) for key in released) else "mask"
+
+
+def smallest_fmap_base(channels: int, blocks: int) -> int:
+    """The smallest base for which the finest block has this many channels on its pixel side.
+
+    Larger bases give the same network where that block is at the cap.
+    """
+    return channels << blocks
+
+
+def generator_names(network: ProgressiveGenerator, heads: str) -> dict[str, tuple[str, ...]]:
+    """heads: "mask" or "rgb"."""
+    return {
+        key: (re.sub(r"^heads\.(\d+)\.", rf"blocks.\1.to_{heads}.", key),) for key in network.state_dict()
+    }
+
+
+def generator_arguments(released: dict) -> dict:
+    what = "progressive generator"
+    heads = heads_of(released)
+    blocks = max(count(released, rf"blocks\.\d+\.to_{heads}\.weight"), 1)
+    finest = f"blocks.{blocks - 1}.to_{heads}.weight"
+    coarsest = dimension(released, "blocks.0.conv2.weight", 0, what)
+    return {
+        "out_channels": dimension(released, finest, 0, what),
+        "aspect": max(dimension(released, "blocks.0.fc1.weight", 0, what) // (16 * coarsest), 1),
+        "max_resolution": 4 << (blocks - 1),
+        "latent_dim": dimension(released, "blocks.0.fc1.weight", 1, what),
+        "fmap_base": smallest_fmap_base(dimension(released, finest, 1, what), blocks),
+        "fmap_max": coarsest,
+        "pixel_norm": "mean_square",
+    }
+
+
+def generator_state(released: dict) -> dict:
+    with torch.device("meta"):
+        network = ProgressiveGenerator(**generator_arguments(released))
+    return translate(released, network, generator_names(network, heads_of(released)), "progressive generator")
+
+
+def discriminator_names(network: ProgressiveDiscriminator, heads: str) -> dict[str, tuple[str, ...]]:
+    """heads: "mask" or "rgb"."""
+
+    def released(key):
+        module, number, rest = re.fullmatch(r"(inputs|blocks)\.(\d+)\.(.+)", key).groups()
+        from_finest = len(network.blocks) - 1 - int(number)
+        return (f"blocks.{from_finest}." + (f"from_{heads}.{rest}" if module == "inputs" else rest),)
+
+    return {key: released(key) for key in network.state_dict()}
+
+
+def discriminator_arguments(released: dict, aspect: int) -> dict:
+    """aspect: no shape tells it; it is the generator's."""
+    what = "progressive discriminator"
+    heads = heads_of(released)
+    blocks = max(count(released, rf"blocks\.\d+\.from_{heads}\.weight"), 1)
+    return {
+        "in_channels": dimension(released, f"blocks.0.from_{heads}.weight", 1, what),
+        "aspect": aspect,
+        "max_resolution": 4 << (blocks - 1),
+        "fmap_base": smallest_fmap_base(dimension(released, f"blocks.0.from_{heads}.weight", 0, what), blocks),
+        "fmap_max": dimension(released, f"blocks.{blocks - 1}.conv2.weight", 0, what),
+        "minibatch_stats": False,
+    }
+
+
+def discriminator_state(released: dict) -> dict:
+    with torch.device("meta"):
+        network = ProgressiveDiscriminator(**discriminator_arguments(released, aspect=1))
+    return translate(released, network, discriminator_names(network, heads_of(released)), "progressive discriminator")

@@ -1,0 +1,128 @@
+"""Settings of stages 1 and 3. Numbers of a data set stand in its scripts/<data set>/settings.sh."""
+
+from dataclasses import dataclass
+
+from SBGAN.networks import PIXEL_NORMS
+from SPADE.engine.config import require, setting
+
+
+@dataclass(frozen=True)
+class ProgressiveSettings:
+    store: str = setting(help="packed data set (python -m datasets.prepare)")
+    name: str = setting(help="checkpoints go to WEIGHTS/NAME, logs to LOGS/NAME")
+    weights: str = setting("weights", "folder of all checkpoints")
+    logs: str = setting("logs", "folder of all TensorBoard logs")
+    device: str | None = setting(None, "cpu, cuda or cuda:N; default cuda if there is one")
+    seed: int = setting(0, "of weights, noise and order of data")
+
+    max_dim: int = setting(128, "height of the finest layouts, a power of two")
+    epochs: int = setting(100, "length of each phase (fade, stabilise) of each resolution")
+    batch_size: int = setting(16, "over all processes")
+    batch_sizes: str = setting("", "where it differs: RESOLUTION:BATCH pairs such as 256:4")
+    lr: float = setting(1e-3, "Adam, both networks")
+    penalty_weight: float = setting(10.0, "of the gradient penalty")
+
+    latent_dim: int = setting(512, "length of z")
+    fmap_base: int = setting(8192, "block i has fmap_base / 2^(i+1) channels,")
+    fmap_max: int = setting(512, "but never more than this")
+    pixel_norm: str = setting("rms", "mean_square: without the root, as the released code", choices=tuple(PIXEL_NORMS))
+    minibatch_stats: bool = setting(True, "minibatch standard deviation in the discriminator")
+    temperature: float = setting(1.0, "of the Gumbel-softmax")
+    floor: float = setting(0.0, "probability added inside the sampler's logarithm (released code: 1e-5)")
+
+    log_every: int = setting(20, "iterations between lines of the log")
+    picture_every: int = setting(500, "iterations between pictures in the log; the end of a phase always gives one")
+    evaluate_every: int = setting(0, "iterations between scores beside those at the end of each phase; 0: none")
+    save_every: int = setting(5000, "iterations between checkpoints; the last is always saved")
+    num_eval: int = setting(500, "layouts of a score")
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    store: str = setting(help="packed data set (python -m datasets.prepare)")
+    name: str = setting(help="checkpoints go to WEIGHTS/NAME, logs to LOGS/NAME")
+    layout_name: str = setting(help="stage 1's checkpoints are in WEIGHTS/LAYOUT_NAME")
+    spade_name: str = setting(help="stage 2's checkpoints are in WEIGHTS/SPADE_NAME")
+    pro_iter: int | None = setting(None, "stage 1's iteration to start from; default the latest")
+    spade_epoch: int | None = setting(None, "stage 2's epoch to start from; default the latest")
+    weights: str = setting("weights", "folder of all checkpoints")
+    logs: str = setting("logs", "folder of all TensorBoard logs")
+    device: str | None = setting(None, "cpu, cuda or cuda:N; default cuda if there is one")
+    seed: int = setting(0, "of new weights, noise and order of data")
+
+    batch_size: int = setting(8, "over all processes")
+    niter: int = setting(50, "epochs at the full learning rate")
+    niter_decay: int = setting(50, "further epochs, SPADE's and D2's learning rate linearly to 0")
+    pretrain_epochs: int = setting(1, "epochs that D2 is trained alone before")
+    lr: float = setting(2e-4, "Adam of SPADE (half for the generator, twice for the discriminator) and of D2")
+    lr_pgan: float = setting(1e-5, "Adam of the layout GAN; does not decay")
+    layout_grad: str = setting(
+        "stem", "the image's gradient enters the layout by SPADE's stem (released), or in full", ("stem", "full")
+    )
+    train_layout: bool = setting(True, "--no_train_layout: SPADE alone learns, on generated and real layouts")
+    train_spade: bool = setting(True, "--no_train_spade: the layout generator alone learns")
+
+    lambda_pgan: float = setting(10.0, "weight of the layouts' WGAN-GP loss")
+    lambda_D2: float = setting(0.1, "weight of the unconditional image discriminator D2")
+    penalty_weight: float = setting(10.0, "of the gradient penalty within the WGAN-GP loss")
+    lambda_feat: float = setting(10.0, "weight of feature matching")
+    lambda_vgg: float = setting(10.0, "weight of the VGG-19 perceptual loss")
+    lambda_kld: float = setting(0.05, "weight of the style encoder's KL divergence")
+    temperature: float = setting(1.0, "of the Gumbel-softmax")
+    floor: float = setting(0.0, "probability added inside the sampler's logarithm (released code: 1e-5)")
+    vgg_loss: bool = setting(True, "VGG-19 perceptual loss (--no_vgg_loss: without)")
+    vgg_weights: str | None = setting(None, "file of torchvision's VGG-19 weights; default: cache, else download")
+    vgg_imagenet_normalisation: bool = setting(False, "normalise VGG's input (the published SPADE does not)")
+
+    log_every: int = setting(20, "steps between lines of the log")
+    picture_every: int = setting(500, "steps between pictures in the log")
+    save_every: int = setting(5, "epochs between checkpoints; the last is always saved")
+    evaluate_every: int = setting(5, "epochs between scores; 0: never")
+    num_eval: int = setting(500, "images of a score")
+    inception_weights: str | None = setting(None, "file of the FID Inception; default: cache, else download")
+    fid: bool = setting(True, "compute FID, KID, precision and recall (--no_fid: FSD and SWD only)")
+
+
+def check_progressive(config, store, batch_sizes):
+    """Refuses what cannot work, before anything is built. Raises UserError."""
+    power = config.max_dim >= 4 and config.max_dim & (config.max_dim - 1) == 0
+    require(power, "max_dim", config.max_dim, "a power of two from 4", "pass one")
+    require(
+        config.max_dim <= store.height,
+        "max_dim",
+        config.max_dim,
+        f"at most {store.height}, the height of {config.store}",
+        "pass a smaller one, or prepare a larger store",
+    )
+    require(store.aspect in (1, 2), "store", config.store, "of aspect 1 or 2", "prepare it with --width H or 2*H")
+    require(config.epochs >= 1, "epochs", config.epochs, "at least 1", "pass a positive number")
+    check_widths(config)
+    for batch in (config.batch_size, *batch_sizes.values()):
+        check_batch(batch, store, config.store)
+
+
+def check_widths(config):
+    for flag in ("fmap_base", "fmap_max", "latent_dim"):
+        require(getattr(config, flag) >= 1, flag, getattr(config, flag), "at least 1", "pass a positive number")
+
+
+def check_batch(batch, store, path):
+    num_images = len(store["train"])
+    require(1 <= batch, "batch_size", batch, "at least 1", "pass a positive number")
+    require(
+        batch <= num_images, "batch_size", batch, f"at most {num_images}, the training images of {path}", "lower it"
+    )
+
+
+def check_finetune(config, store):
+    """Refuses what cannot work, before anything is read or built. Raises UserError."""
+    check_batch(config.batch_size, store, config.store)
+    epochs = config.niter + config.niter_decay
+    require(epochs > 0, "niter", config.niter, "positive, with --niter_decay", "raise one of them")
+    require(
+        config.train_layout or config.train_spade,
+        "no_train_layout",
+        "given with --no_train_spade",
+        "given alone, if at all",
+        "leave one of them out",
+    )

@@ -1,0 +1,94 @@
+"""python -m SBGAN.train_progressive_seg: stage 1, the layout GAN."""
+
+from pathlib import Path
+
+import torch
+
+from datasets.errors import exit_on_user_error
+from datasets.labels import one_hot
+from datasets.packed import open_store
+from datasets.reader import Reader
+from SBGAN import discretize, layout_metrics
+from SBGAN.losses import layout_entropy
+from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
+from SBGAN.progressive_loop import Domain, train
+from SBGAN.sampling import generate_layouts
+from SBGAN.schedule import make_phases, parse_batch_sizes
+from SBGAN.settings import ProgressiveSettings, check_progressive
+from SPADE.engine import config as settings
+from SPADE.engine.data import data_record, reference_layouts
+from SPADE.engine.device import pick, seed_everything
+from SPADE.engine.distributed import rank, start, world_size
+from SPADE.engine.evaluation import evaluating
+from SPADE.engine.images import colour_layouts, enlarge, square_sheet
+
+STAGE, PREFIX = "layout_gan", "layout"
+
+
+def layout_domain(config, store, device) -> Domain:
+    """Layouts for the progressive loop: one-hot real ones, straight-through samples of generated ones."""
+    reader = Reader(store["train"], config.seed, rank(), world_size())
+    colours = torch.from_numpy(store.label_space.colours)
+    num_classes = store.label_space.num_classes
+
+    def real(images_seen, batch_size, resolution):
+        return one_hot(reader.layouts(images_seen, batch_size, resolution).to(device), num_classes)
+
+    def sample(log_probabilities):
+        return discretize.straight_through(log_probabilities, config.temperature, config.floor)
+
+    def statistics(log_probabilities):
+        return {"layout_entropy": layout_entropy(log_probabilities)}
+
+    def pictures(generator, resolution, alpha):
+        with evaluating(generator):
+            layouts = generate_layouts(generator, 32, 0, device, resolution=resolution, alpha=alpha)
+        height = max(64, resolution)
+        return square_sheet(enlarge(colour_layouts(layouts, colours), height, height * store.aspect))
+
+    def evaluate(generator, resolution, alpha):
+        with evaluating(generator):
+            generated = generate_layouts(generator, config.num_eval, 0, device, resolution=resolution, alpha=alpha)
+        real_layouts = reference_layouts(store, resolution, config.num_eval)
+        return {
+            "fsd": layout_metrics.fsd(real_layouts, generated),
+            "fsd_grid": layout_metrics.fsd_grid(real_layouts, generated),
+        }
+
+    return Domain(STAGE, PREFIX, real, sample, statistics, pictures, evaluate)
+
+
+def run(config: ProgressiveSettings) -> Path:
+    store = open_store(config.store)
+    batch_sizes = parse_batch_sizes(config.batch_sizes)
+    check_progressive(config, store, batch_sizes)
+    device = start(pick(config.device))
+    seed_everything(config.seed)
+    settings.save(config, Path(config.weights) / config.name / "config.json")
+
+    shared = dict(
+        aspect=store.aspect, max_resolution=config.max_dim, fmap_base=config.fmap_base, fmap_max=config.fmap_max
+    )
+    num_classes = store.label_space.num_classes
+    generator = LayoutGenerator(num_classes, latent_dim=config.latent_dim, pixel_norm=config.pixel_norm, **shared)
+    discriminator = ProgressiveDiscriminator(num_classes, minibatch_stats=config.minibatch_stats, **shared)
+    phases = make_phases(config.max_dim, store["train"].draws_per_epoch, config.epochs, config.batch_size, batch_sizes)
+    return train(
+        config,
+        phases,
+        data_record(store),
+        generator.to(device),
+        discriminator.to(device),
+        layout_domain(config, store, device),
+        device,
+    )
+
+
+@exit_on_user_error
+def main(arguments=None):
+    path = run(settings.parse(ProgressiveSettings, arguments, "SBGAN.train_progressive_seg"))
+    print(f"layout GAN saved to {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""What the programs ask of a packed store beside training batches."""
+
+import torch
+
+from datasets.reader import in_order
+
+
+def data_record(store) -> dict:
+    """What a checkpoint says of its data set: enough to name classes, colour layouts and to refuse other data."""
+    return {
+        "name": store.name,
+        "label_space": store.label_space.to_dict(),
+        "label_space_hash": store.label_space.hash,
+        "height": store.height,
+        "width": store.width,
+        "aspect": store.aspect,
+    }
+
+
+def ordered_pairs(split, num: int, batch_size: int = 64):
+    """The first `num` pairs of a split, neither flipped nor cropped at random, in batches."""
+    num = min(num, len(split))
+    for start in range(0, num, batch_size):
+        yield in_order(split, start, min(start + batch_size, num))
+
+
+def reference_layouts(store, height: int, num: int, split: str | None = None) -> torch.Tensor:
+    """Real layouts that scores compare with (or of another split), uint8 [min(num, n),1,height,aspect*height]."""
+    split = store[split or store.reference]
+    return in_order(split, 0, min(num, len(split)), height)[1]

@@ -1,0 +1,57 @@
+"""SPADE's two objectives on a real pair, as dictionaries of weighted terms. Stages 2 and 3 both call them."""
+
+from dataclasses import dataclass
+
+import torch
+
+from datasets.labels import one_hot
+from SPADE import losses
+from SPADE.networks import discriminate, sample_style
+from SPADE.perceptual import vgg_loss
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Factors of the terms (Park et al. 2019, appendix A)."""
+
+    feature_matching: float = 10.0
+    vgg: float = 10.0
+    kl: float = 0.05
+
+
+def encode(encoder, image):
+    """Image [N,3,H,W] -> style [N,style_dim], mean, log-variance; Nones without an encoder."""
+    if encoder is None:
+        return None, None, None
+    mean, log_variance = encoder(image)
+    return sample_style(mean, log_variance), mean, log_variance
+
+
+def generator_losses(generator, discriminator, labels, image, weights: Weights, encoder=None, vgg=None):
+    """labels uint8 [N,1,H,W], image float [N,3,H,W] in [-1,1] -> {term: weighted loss}.
+
+    vgg: images -> feature maps, or None to leave the perceptual term out.
+    """
+    style, mean, log_variance = encode(encoder, image)
+    fake = generator(labels, style=style)
+    of_fake, of_real = discriminate(discriminator, fake, image, one_hot(labels, generator.num_classes))
+    terms = {
+        "gan": losses.hinge_generator(of_fake),
+        "feature_matching": weights.feature_matching * losses.feature_matching(of_fake, of_real),
+    }
+    if vgg is not None:
+        with torch.no_grad():
+            real_features = vgg(image)
+        terms["vgg"] = weights.vgg * vgg_loss(vgg(fake), real_features)
+    if encoder is not None:
+        terms["kl"] = weights.kl * losses.kl_divergence(mean, log_variance)
+    return terms
+
+
+def discriminator_losses(generator, discriminator, labels, image, encoder=None):
+    """Hinge losses on images drawn anew, without gradients for the generator -> {term: loss}."""
+    with torch.no_grad():
+        style, _, _ = encode(encoder, image)
+        fake = generator(labels, style=style)
+    of_fake, of_real = discriminate(discriminator, fake, image, one_hot(labels, generator.num_classes))
+    return {"fake": losses.hinge_discriminator_fake(of_fake), "real": losses.hinge_discriminator_real(of_real)}

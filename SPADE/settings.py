@@ -1,0 +1,77 @@
+"""Settings of stage 2. Numbers of a data set stand in its scripts/<data set>/settings.sh."""
+
+from dataclasses import dataclass
+
+from SPADE.engine.config import require, setting
+from SPADE.networks import UPSAMPLINGS
+
+
+@dataclass(frozen=True)
+class SpadeSettings:
+    store: str = setting(help="packed data set (python -m datasets.prepare)")
+    name: str = setting(help="checkpoints go to WEIGHTS/NAME, logs to LOGS/NAME")
+    weights: str = setting("weights", "folder of all checkpoints")
+    logs: str = setting("logs", "folder of all TensorBoard logs")
+    device: str | None = setting(None, "cpu, cuda or cuda:N; default cuda if there is one")
+    seed: int = setting(0, "of weights, noise and order of data")
+
+    batch_size: int = setting(24, "over all processes")
+    niter: int = setting(100, "epochs at the full learning rate")
+    niter_decay: int = setting(100, "further epochs, learning rate linearly to 0")
+    lr: float = setting(2e-4, "Adam; the generator gets half of it, the discriminator twice (TTUR)")
+
+    ngf: int = setting(64, "generator channels at its last block but one")
+    hidden: int = setting(128, "hidden channels of each modulation")
+    upsampling: str = setting("normal", "doublings from the start to the image", choices=tuple(UPSAMPLINGS))
+    ndf: int = setting(64, "discriminator channels of the first layer")
+    d_layers: int = setting(4, "layers of each patch discriminator before its score")
+    d_last_stride: int = setting(1, "stride of the last of them: 1 as SPADE published, 2 as in SB-GAN's fork")
+    use_vae: bool = setting(False, "style encoder: the generator starts from the style of the image")
+    style_dim: int = setting(256, "length of the style vector")
+
+    lambda_feat: float = setting(10.0, "weight of feature matching")
+    lambda_vgg: float = setting(10.0, "weight of the VGG-19 perceptual loss")
+    lambda_kld: float = setting(0.05, "weight of the style encoder's KL divergence")
+    vgg_loss: bool = setting(True, "VGG-19 perceptual loss (--no_vgg_loss: without)")
+    vgg_weights: str | None = setting(None, "file of torchvision's VGG-19 weights; default: cache, else download")
+    vgg_imagenet_normalisation: bool = setting(False, "normalise VGG's input (the published SPADE does not)")
+
+    log_every: int = setting(20, "steps between lines of the log")
+    picture_every: int = setting(500, "steps between pictures in the log")
+    save_every: int = setting(10, "epochs between checkpoints; the last is always saved")
+    evaluate_every: int = setting(10, "epochs between scores; 0: never")
+    num_eval: int = setting(500, "images of a score")
+    inception_weights: str | None = setting(None, "file of the FID Inception; default: cache, else download")
+    fid: bool = setting(True, "compute FID, KID, precision and recall (--no_fid: FSD and SWD only)")
+
+    @property
+    def d_strides(self):
+        return (2,) * (self.d_layers - 1) + (self.d_last_stride,)
+
+
+def check(config, store):
+    """Refuses what cannot work, before anything is built. Raises UserError."""
+    num_images = len(store["train"])
+    require(config.batch_size >= 1, "batch_size", config.batch_size, "at least 1", "pass a positive number")
+    require(
+        config.batch_size <= num_images,
+        "batch_size",
+        config.batch_size,
+        f"at most {num_images}, the training images of {config.store}",
+        "take a smaller batch",
+    )
+    check_image_size(store, config.upsampling, config.store)
+    require(config.d_layers >= 2, "d_layers", config.d_layers, "at least 2", "pass a larger number")
+    require(config.d_last_stride in (1, 2), "d_last_stride", config.d_last_stride, "1 or 2", "pass one of them")
+    require(config.niter + config.niter_decay > 0, "niter", config.niter, "positive with --niter_decay", "raise one")
+
+
+def check_image_size(store, upsampling, path):
+    unit = 2 ** UPSAMPLINGS[upsampling]
+    require(
+        store.height % unit == 0 and store.width % unit == 0,
+        "upsampling",
+        upsampling,
+        f"such that 2^{UPSAMPLINGS[upsampling]} divides the {store.height}x{store.width} images of {path}",
+        "take another upsampling, or prepare the store at another size",
+    )

@@ -1,0 +1,57 @@
+"""python -m SPADE.train: stage 2."""
+
+from pathlib import Path
+
+from datasets.errors import exit_on_user_error
+from datasets.packed import open_store
+from SPADE.engine import config as settings
+from SPADE.engine.device import pick, seed_everything
+from SPADE.engine.distributed import start
+from SPADE.perceptual import VGG19Features
+from SPADE.pretrained import vgg19_weights
+from SPADE.scores import find_inception, score_real_layouts
+from SPADE.settings import SpadeSettings, check
+from SPADE.training_loop import train
+
+
+def perceptual_network(config, device):
+    """VGG-19, or None where --no_vgg_loss says so. Raises UserError where its weights can't be had."""
+    if not config.vgg_loss:
+        return None
+    path = vgg19_weights(config.vgg_weights)
+    return VGG19Features(path, imagenet_normalisation=config.vgg_imagenet_normalisation).to(device)
+
+
+def numbers(scores: dict, prefix: str) -> dict:
+    """The plain numbers of a score, named for the log."""
+    return {f"{prefix}/{name}": value for name, value in scores.items() if isinstance(value, (int, float))}
+
+
+def run(config: SpadeSettings) -> Path:
+    store = open_store(config.store)
+    check(config, store)
+    device = start(pick(config.device))
+    vgg = perceptual_network(config, device)
+    evaluate = None
+    if config.evaluate_every:
+        inception, left_out = find_inception(config)
+        if left_out:
+            print(f"FID is left out of the scores: {left_out}")
+
+        def evaluate(generator):
+            scores = score_real_layouts(generator, store, config.num_eval, device, inception)
+            return numbers(scores, "score_real_layouts")
+
+    seed_everything(config.seed)
+    settings.save(config, Path(config.weights) / config.name / "config.json")
+    return train(config, store, device, vgg, evaluate)
+
+
+@exit_on_user_error
+def main(arguments=None):
+    path = run(settings.parse(SpadeSettings, arguments, "SPADE.train"))
+    print(f"SPADE saved to {path}")
+
+
+if __name__ == "__main__":
+    main()

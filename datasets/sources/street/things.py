@@ -1,0 +1,181 @@
+"""The things that stand in a toy street, each drawn with polygons on a Canvas.
+
+Positions are (x, z) in metres as the camera sees them. A thing draws all its random numbers before it asks whether it
+can be seen, so that a scene does not depend on the size it is drawn at.
+"""
+
+import numpy as np
+
+from datasets.sources.street.canvas import Wall
+from datasets.sources.street.classes import BUILDING, PERSON, POLE, SIGN, TREE
+
+METAL = (0.34, 0.35, 0.37)
+ANGLES = np.arange(24) * (2 * np.pi / 24)
+CIRCLE = np.stack((np.cos(ANGLES), np.sin(ANGLES)), axis=1)  # [24,2]
+DISC = CIRCLE[::2].tolist()
+
+
+def rectangle(left, bottom, right, top):
+    return [(left, bottom), (right, bottom), (right, top), (left, top)]
+
+
+def disc(x, y, radius):
+    return [(x + radius * c, y + radius * s) for c, s in DISC]
+
+
+def between(p, q, share):
+    return tuple(a + (b - a) * share for a, b in zip(p, q, strict=True))
+
+
+def building(canvas, rng, near, far, out, height, style):
+    """A block whose street front goes from `near` to `far`, its depth is the vector `out`; `style`: a BuildingStyle."""
+    colour = style.colour * rng.uniform(0.85, 1.1)
+    storey, pitch = rng.uniform(2.9, 3.7), rng.uniform(2.2, 3.6)
+    offset, shop, steep, has_chimney = rng.integers(9999), rng.random(), rng.uniform(0.25, 0.5), rng.random() < 0.5
+    storeys = max(1, round(height / storey))
+    height = storeys * storey + 0.5
+    trim = style.shopfront if shop < style.shops else style.trim
+    front, side = Wall(near, far), Wall(near, (near[0] + out[0], near[1] + out[1]))
+    top = [(wall, wall.points([(0, height), (wall.length, height)])) for wall in (front, side)]
+    for wall, (start, end) in top:
+        canvas.cast([*wall.points([(wall.length, 0), (0, 0)]), start, end])
+
+    gable = rectangle(0, 0, side.length, height)
+    if style.pitched:
+        rise = steep * side.length
+        gable.insert(3, (side.length / 2, height + rise))
+        (start, end), half = top[0][1], (out[0] / 2, rise, out[1] / 2)
+        ridge = [tuple(a + b for a, b in zip(corner, half, strict=True)) for corner in (end, start)]
+        lambert = max(0.0, canvas.light.direction[1] * 0.8 + canvas.lambert(front) * 0.5)
+        look = {"grain": 0.1, "offset": offset}
+        canvas.plain([start, end, *ridge], BUILDING, style.tiles, lambert, **look)
+        if has_chimney:
+            x, y, z = between(ridge[1], ridge[0], 0.3)
+            stack = Wall((x - 0.4, z), (x + 0.4, z))
+            canvas.on_wall(stack, rectangle(0, y - 0.5, 0.8, y + 1.0), BUILDING, colour * 0.8)
+    for wall, outline in ((side, gable), (front, rectangle(0, 0, front.length, height))):
+        cell = wall.length / max(1, round(wall.length / pitch))
+        grid = (storey, cell, *style.window, storeys, float(shop < style.shops))
+        canvas.facade(wall, outline, BUILDING, colour, trim, grid, offset)
+        if not style.pitched:
+            canvas.on_wall(wall, rectangle(0, height, wall.length, height + 0.4), BUILDING, style.trim)
+
+
+def ball_shadow(canvas, x, z, height, radius, foot):
+    """Of a ball `height` above the ground, standing on a foot of radius `foot`."""
+    right, _, ahead = canvas.light.direction
+    shape = [(x + radius * c * 1.1, height + radius * s, z) for c, s in DISC]
+    canvas.cast(shape)
+    canvas.cast([(x + radius * ahead * c, height + radius * s, z - radius * right * c) for c, s in DISC])
+    canvas.touch([(x + foot * c, z + foot * s) for c, s in DISC])
+
+
+def tree(canvas, rng, x, z, height, colour, conifer):
+    """A trunk and a crown of clumps, or a cone of them."""
+    count = 6 if conifer else 9
+    jitter, jag = rng.uniform(-1, 1, (count, 2)), rng.uniform(0.86, 1.14, (count, len(CIRCLE)))
+    offset, thick, bare = int(rng.integers(9999)), rng.uniform(0.02, 0.03), rng.uniform(0.22, 0.4)
+    tint, round_ = rng.uniform(0.85, 1.15), rng.uniform(0.75, 1.1)
+    radius = height * (0.24 if conifer else (1 - bare) / 2)
+    if not canvas.sees(x, z, radius * 1.6):
+        return
+    low = height * (0.12 if conifer else bare)
+    middle = (low + height) / 2
+    ball_shadow(canvas, x, z, middle, radius * 0.9, radius * 0.25)
+    trunk = Wall((x - thick * height, z), (x + thick * height, z))
+    brown = {"grain": 0.2, "offset": offset}
+    canvas.on_wall(trunk, rectangle(0, 0, trunk.length, low * 1.4 + 0.3), TREE, (0.30, 0.23, 0.17), **brown)
+    if conifer:
+        level = np.arange(count) / count
+        radii = radius * (1.05 - level)
+        middles = np.stack((x + 0.1 * jitter[:, 0], low + (height - low) * level + radii * 0.3), axis=1)
+        shape = CIRCLE * (1, 0.7)
+    else:
+        turn = np.arange(count) * 2.4  # the golden angle spreads them evenly
+        spread = np.sqrt((np.arange(count) + 0.3) / count)[::-1] * radius * 0.62  # the last one drawn is in the middle
+        ring = np.stack((np.cos(turn) / round_, np.sin(turn)), axis=1)
+        middles = (x, middle) + ring * spread[:, None] + jitter * (0.12 * radius)
+        radii = radius * (0.5 + 0.08 * jitter[:, 1])
+        shape = CIRCLE
+    thin = 1 if canvas.detail(z) * radius > 12 else 2
+    outlines = shape * (jag * radii[:, None])[:, :, None]  # [clumps,24,2]
+    canvas.clumps(middles, radii * 1.25, outlines[:, ::thin], z, TREE, np.asarray(colour) * tint, offset)
+
+
+def hedge(canvas, rng, x, z, height, colour):
+    """A few round bushes."""
+    count = 4
+    jag, offset = rng.uniform(0.85, 1.15, (count, len(CIRCLE))), int(rng.integers(9999))
+    middles = np.stack((x + np.linspace(-1, 1, count) * height, rng.uniform(0.25, 0.4, count) * height), axis=1)
+    if canvas.sees(x, z, 2 * height):
+        radii = np.full(count, height * 0.6)
+        canvas.touch([(x + 1.6 * height * c, z + 0.5 * height * s) for c, s in DISC])
+        outlines = CIRCLE * (jag * radii[:, None])[:, :, None]
+        outlines[:, :, 1] = np.maximum(outlines[:, :, 1], -middles[:, None, 1])  # not below the ground
+        canvas.clumps(middles, radii * 1.3, outlines, z, TREE, np.asarray(colour), offset)
+
+
+def person(canvas, rng, x, z):
+    height, broad, stride, half_turn = (
+        rng.uniform(1.5, 1.9),
+        rng.uniform(0.22, 0.29),
+        rng.uniform(0.05, 0.32),
+        rng.random(),
+    )
+    shirt = rng.uniform(0.12, 0.95, 3)
+    trousers = rng.uniform(0.08, 0.45) * np.array((0.9, 0.95, 1.1))
+    skin = np.array((0.86, 0.66, 0.53)) * rng.uniform(0.45, 1.05)
+    hair = np.array((0.35, 0.25, 0.16)) * rng.uniform(0.2, 1.6)
+    if not canvas.sees(x, z, 1):
+        return
+    wall = Wall((x, z), (x + 1, z))
+    hip, neck, head = height * 0.5, height * 0.84, height - 0.14
+    ball_shadow(canvas, x, z, hip, 0.35, 0.3)
+    for sign in (-1, 1):
+        foot = sign * stride
+        leg = [(sign * 0.17, hip), (foot + 0.1, 0), (foot - 0.1, 0), (-sign * 0.03, hip)]
+        canvas.on_wall(wall, leg, PERSON, trousers * (0.9 + 0.1 * sign))
+        arm = [(sign * broad, neck), (sign * (broad + 0.12), hip), (sign * (broad - 0.03), hip)]
+        canvas.on_wall(wall, arm, PERSON, shirt * 0.8)
+    body = [(-broad, neck), (-0.2, hip - 0.05), (0.2, hip - 0.05), (broad, neck), (0, neck + 0.07)]
+    canvas.on_wall(wall, body, PERSON, shirt, slope=0.3, middle=height * 0.7)
+    canvas.on_wall(wall, disc(0, head + 0.01, 0.14), PERSON, hair)
+    if half_turn < 0.6:
+        canvas.on_wall(wall, disc(0, head - 0.03, 0.11), PERSON, skin)
+
+
+def lamp(canvas, rng, x, z, height, towards):
+    """A street lamp whose arm points `towards` the road, -1 or 1."""
+    wall = Wall((x, z), (x + 1, z))
+    tip = towards * 1.7
+    canvas.on_wall(wall, rectangle(-0.11, 0, 0.11, height), POLE, METAL)
+    canvas.on_wall(wall, [(0, height - 0.25), (0, height), (tip, height + 0.25), (tip, height + 0.08)], POLE, METAL)
+    lit = canvas.light.lit_windows > 0.25
+    colour, glow = ((1.0, 0.88, 0.62), 1.0) if lit else ((0.6, 0.6, 0.6), 0.0)
+    canvas.on_wall(wall, rectangle(tip - 0.4, height, tip + 0.4, height + 0.28), POLE, colour, glow=glow)
+    canvas.touch([(x + 0.3 * c, z + 0.3 * s) for c, s in DISC])
+
+
+def traffic_light(canvas, rng, x, z):
+    burning = rng.integers(3)
+    wall = Wall((x, z), (x + 1, z))
+    canvas.on_wall(wall, rectangle(-0.1, 0, 0.1, 2.6), POLE, METAL)
+    canvas.on_wall(wall, rectangle(-0.32, 2.4, 0.32, 4.0), SIGN, (0.08, 0.09, 0.08))
+    for k, colour in enumerate(((0.1, 0.9, 0.35), (1.0, 0.7, 0.1), (1.0, 0.15, 0.1))):
+        bright = np.array(colour) * (1 if k == burning else 0.2)
+        canvas.on_wall(wall, disc(0, 2.7 + 0.5 * k, 0.2), SIGN, bright, glow=1.0)
+
+
+def sign(canvas, rng, x, z):
+    kind = rng.integers(3)
+    wall = Wall((x, z), (x + 1, z))
+    red, white, blue = (0.82, 0.1, 0.1), (0.93, 0.93, 0.9), (0.1, 0.3, 0.7)
+    canvas.on_wall(wall, rectangle(-0.09, 0, 0.09, 2.5), POLE, METAL)
+    if kind == 0:
+        shapes = (disc(0, 2.7, 0.5), red), (disc(0, 2.7, 0.33), white)
+    elif kind == 1:
+        shapes = ([(-0.6, 3.2), (0.6, 3.2), (0, 2.2)], red), ([(-0.35, 3.07), (0.35, 3.07), (0, 2.5)], white)
+    else:
+        shapes = (rectangle(-0.75, 2.2, 0.75, 3.2), white), (rectangle(-0.67, 2.28, 0.67, 3.12), blue)
+    for outline, colour in shapes:
+        canvas.on_wall(wall, outline, SIGN, colour)

@@ -1,0 +1,12 @@
+# CamVid, SegNet's split: 367 street photographs with 12 classes, cropped to 2:1. --source: the folder of images and
+# labels. Narrow networks, sized for a CPU; height=128 bash ... makes and uses a larger store.
+
+dataset=camvid
+height="${height:-64}"
+width=$((2 * height))
+prepare=(--height "$height" --width "$width")
+
+stage1=(--max_dim 32 --epochs 32 --batch_size 16 --fmap_max 64 --save_every 1000)
+stage2=(--niter 20 --niter_decay 20 --batch_size 8 --ngf 16 --hidden 32 --ndf 16 --evaluate_every 0)
+stage3=(--niter 5 --niter_decay 5 --batch_size 8 --lr_pgan 1e-4 --evaluate_every 0)
+scoring=(--num_eval 367)

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Sets up and runs all tests; arguments go to pytest.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+setup requirements-dev.txt
+cd "$root"
+python -m pytest -m "not soak" "$@"
