@@ -2,6 +2,7 @@
 
 import warnings
 from importlib.metadata import version
+from pathlib import Path
 
 from SPADE.metrics.fidelity import FEWEST_IMAGES, fidelity_scores
 from SPADE.metrics.swd import sliced_wasserstein
@@ -44,7 +45,7 @@ def score_images(
 
     record.update(fidelity_scores(fake, real, inception, batch_size, device))
     record["protocol"]["fid"] = (
-        f"standard: {inception.name} (SHA-256 {sha256(inception)[:8]}), uint8 images resized by torch-fidelity "
+        f"standard: {Path(inception).name} (SHA-256 {sha256(inception)[:8]}), uint8 images resized by torch-fidelity "
         f"{version('torch-fidelity')}; kid, precision and recall from the same features"
     )
     if fewest < MOSTLY_BIAS_BELOW:
