@@ -1,4 +1,8 @@
-"""SPADE's networks and losses against numbers of the published code."""
+"""SPADE's networks and losses against numbers of the published code.
+
+The generator's gradients are compared in float64. In float32 one activation that is 0 up to rounding may take the other
+side of the leaky ReLU, depending on the machine, and where batch norm sees 4 values only that changes them by 5e-4.
+"""
 
 import numpy as np
 import pytest
@@ -46,8 +50,10 @@ def test_generator_with_the_gradient_through_the_stem(case_id):
         case.check("eval_image", network.eval()(semantics))
         case.check("eval_image", network(labels_of(semantics)))
     if "train_image" in case.left:
-        semantics.requires_grad_()
-        image = network.train()(semantics, semantics.detach())
+        with torch.no_grad():
+            case.check("train_image", network.train()(semantics))
+        network, semantics = generator(case).double(), semantics.double().requires_grad_()
+        image = network(semantics, semantics.detach())
         (image * case.input("weights")).sum().backward()
         case.check("train_image", image)
         case.check("train_seg_gradnorm", norm(semantics.grad))
@@ -64,7 +70,7 @@ def test_generator_with_the_gradient_through_the_stem(case_id):
 
 def test_generator_with_the_full_gradient():
     case = Case("spade_G_attached")
-    network, semantics = generator(case), case.input("seg").requires_grad_()
+    network, semantics = generator(case).double(), case.input("seg").double().requires_grad_()
     image = network(semantics)
     (image * case.input("weights")).sum().backward()
     gradient = semantics.grad
