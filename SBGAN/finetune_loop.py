@@ -134,8 +134,9 @@ def set_modes(networks, config):
 def make_optimizers(networks, config) -> dict:
     """Name -> (Adam, learning rate, does it decay?)."""
 
-    def adam(parameters, beta2):
-        return torch.optim.Adam([p for network in parameters if network for p in network.parameters()], betas=(0, beta2))
+    def adam(networks, beta2):
+        parameters = [p for network in networks if network is not None for p in network.parameters()]
+        return torch.optim.Adam(parameters, betas=(0.0, beta2))
 
     n, optimizers = networks, {}
     if config.train_layout:
