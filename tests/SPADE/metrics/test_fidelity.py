@@ -128,7 +128,6 @@ def test_kid_deviation_is_the_standard_error():
     draws = [feature_scores(fake, real + 1) for fake, real in pairs]
     deviation = torch.tensor([scores["kid"] for scores in draws]).std().item()
     claimed = sum(scores["kid_std"] for scores in draws) / len(draws)
-    print("XX", claimed, deviation)
     assert claimed == pytest.approx(deviation, rel=0.3)
 
 
