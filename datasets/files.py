@@ -134,7 +134,7 @@ def read_label(path: Path, space: LabelSpace, palette: str | None = None) -> np.
 
 
 def read_label_pixels(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """What a label PNG holds: (ids [H,W], None), (colours [H,W,3], None) or (palette indices [H,W], palette [K,3])."""
+    """What a PNG holds: (ids [H,W], None), (colours [H,W,3], None) or (palette indices [H,W], palette [256,3])."""
     with _reporting(path), Image.open(path) as picture:
         if picture.format != "PNG":
             raise UserError(f"{path}: a {picture.format} file; {SAVE_8_BIT} (lossy formats change ids)")
@@ -145,7 +145,10 @@ def read_label_pixels(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         raise UserError(f"{path}: a 16-bit label; {SAVE_8_BIT}")
     pixels = np.asarray(picture)
     if picture.mode == "P":
-        return pixels, np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
+        colours = np.zeros((256, 3), np.uint8)  # a file need not give all 256
+        given = np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
+        colours[: len(given)] = given
+        return pixels, colours
     if picture.mode == "1":
         return pixels.astype(np.uint8), None
     if picture.mode == "L":
@@ -156,6 +159,23 @@ def read_label_pixels(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     raise UserError(f"{path}: a label of mode {picture.mode}; save it without alpha channel, or {SAVE_8_BIT}")
 
 
+def read_raw_ids(path: Path) -> np.ndarray:
+    """ids uint8 [H,W] as they are in the file, where there is no table"""
+    pixels, colours = read_label_pixels(path)
+    if pixels.ndim == 3:
+        raise UserError(f"{path}: colour-coded; give a table with its colours, --labelspace FILE.json, or {SAVE_8_BIT}")
+    if colours is not None and _is_shrunk_greyscale(pixels, colours):
+        raise UserError(f"{path}: a palette of greys in an order of its own; {SAVE_8_BIT}")
+    return pixels
+
+
+def _is_shrunk_greyscale(indices: np.ndarray, colours: np.ndarray) -> bool:
+    """Programs that shrink PNGs turn greyscale into a palette of the greys that occur: then the greys are the ids."""
+    used = np.unique(indices)
+    shown = colours[used]
+    return bool((shown == shown[:, :1]).all() and (shown[:, 0] != used).any())
+
+
 def _palette_to_train_ids(path, indices, colours, space, palette) -> np.ndarray:
     """A palette may be there for show, over ids, or may be what the table's colours speak of. Guessing wrong would
     train on the wrong classes, so where both readings are possible and differ, the user has to say which."""
@@ -164,13 +184,10 @@ def _palette_to_train_ids(path, indices, colours, space, palette) -> np.ndarray:
     if palette == "colours" or not space.has_raw_ids:
         return space.remap_colours(colours[indices], path)
     used = np.unique(indices).tolist()
-    shown = [tuple(colours[i].tolist()) for i in used]
     by_id = [space.classes_of_id(i) for i in used]
-    by_colour = [space.classes_of_colour(colour) for colour in shown]
+    by_colour = [space.classes_of_colour(tuple(colours[i].tolist())) for i in used]
     differ = any(c and i and not set(i) <= set(c) for i, c in zip(by_id, by_colour, strict=True))
-    # A grey ramp made by a program that shrinks files: the greys are the ids, the indices mean nothing.
-    greys = not all(by_colour) and all(len(set(c)) == 1 for c in shown) and [c[0] for c in shown] != used
-    if differ or greys:
+    if differ or (not all(by_colour) and _is_shrunk_greyscale(indices, colours)):
         raise UserError(
             f"{path}: a palette whose colours say other classes than its indices; "
             "say --palette ids or --palette colours, or save it as 8-bit greyscale PNG of ids"

@@ -20,6 +20,14 @@ if TYPE_CHECKING:  # preparing data needs no torch, and importing it takes secon
 SPACES_DIR = Path(__file__).parent / "spaces"
 
 
+class OutsideTable(UserError):
+    """A label file with ids or colours that its table does not have."""
+
+    def __init__(self, message: str, pixels: int = 0):
+        super().__init__(message)
+        self.pixels = pixels
+
+
 @dataclass(frozen=True)
 class LabelClass:
     train_id: int
@@ -74,37 +82,41 @@ class LabelSpace:
         lookup, listed = self._by_raw_id
         if self.unlisted == "error":
             counts = np.bincount(raw.reshape(-1), minlength=256)
-            unknown = np.flatnonzero((counts > 0) & ~listed)
-            if len(unknown):
-                found = ", ".join(f"id {i} at {counts[i]} pixels" for i in unknown[:5])
-                more = f" and {len(unknown) - 5} more ids" if len(unknown) > 5 else ""
-                raise UserError(
-                    f"{path}: {found}{more}, not in the label table '{self.name}'; "
-                    "mend the file, add the id to the table, or set the table's 'unlisted' to a train id"
-                )
+            unknown = np.flatnonzero((counts > 0) & ~listed).tolist()
+            self._refuse_unlisted("id", {i: int(counts[i]) for i in unknown}, path)
         return lookup[raw]
 
     def remap_colours(self, rgb: np.ndarray, path) -> np.ndarray:
         """Colour-coded labels uint8 [H,W,3] -> train ids uint8 [H,W]."""
         packed = rgb.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)  # [H,W]
         found, where, counts = np.unique(packed, return_inverse=True, return_counts=True)
-        train_ids = np.zeros(len(found), dtype=np.uint8)
-        for k, value in enumerate(found.tolist()):
-            colour = (value >> 16, value >> 8 & 255, value & 255)
-            owners = self.classes_of_colour(colour)
-            if len(owners) > 1:
-                shared = " and ".join(f"'{self.classes[i].name}'" for i in owners)
+        colours = [(value >> 16, value >> 8 & 255, value & 255) for value in found.tolist()]
+        owners = [self.classes_of_colour(colour) for colour in colours]
+        for colour, classes in zip(colours, owners, strict=True):
+            if len(classes) > 1:
+                shared = " and ".join(f"'{self.classes[i].name}'" for i in classes)
                 raise UserError(
-                    f"{path}: colour {colour} at {counts[k]} pixels means {shared} in the label table '{self.name}'; "
+                    f"{path}: colour {colour} means {shared} in the label table '{self.name}'; "
                     "give every class its own colour, or label by id"
                 )
-            if not owners and self.unlisted == "error":
-                raise UserError(
-                    f"{path}: colour {colour} at {counts[k]} pixels, not in the label table '{self.name}'; "
-                    "mend the file, add the colour to the table, or set the table's 'unlisted' to a train id"
-                )
-            train_ids[k] = owners[0] if owners else self.unlisted
+        if self.unlisted == "error":
+            unknown = {colours[k]: int(counts[k]) for k in range(len(colours)) if not owners[k]}
+            self._refuse_unlisted("colour", unknown, path)
+        train_ids = np.array([classes[0] if classes else self.unlisted for classes in owners], dtype=np.uint8)
         return train_ids[where.reshape(packed.shape)]
+
+    def _refuse_unlisted(self, kind: str, pixels: dict, path) -> None:
+        """`pixels`: id or colour that isn't in the table -> how many pixels have it"""
+        if not pixels:
+            return
+        most = sorted(pixels, key=pixels.get, reverse=True)
+        found = ", ".join(f"{kind} {value} at {pixels[value]} pixels" for value in most[:5])
+        more = f" and {len(most) - 5} more {kind}s" if len(most) > 5 else ""
+        raise OutsideTable(
+            f"{path}: {found}{more}, not in the label table '{self.name}'; "
+            f"mend the file, add the {kind} to the table, or set the table's 'unlisted' to a train id",
+            sum(pixels.values()),
+        )
 
     def classes_of_colour(self, colour: tuple[int, int, int]) -> list[int]:
         """The train ids shown in this colour: none, one, or (then labels can't be read by it) several."""

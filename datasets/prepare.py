@@ -7,10 +7,17 @@ from pathlib import Path
 
 from datasets.errors import UserError, exit_on_user_error
 from datasets.packing import available_cores, pack
-from datasets.sources import camvid, drawn
+from datasets.sources import ade_indoor, camvid, cityscapes, cityscapes_25k, drawn, folder
 from datasets.writing import check_size
 
-SOURCES = {"camvid": camvid, "toy_street": drawn}
+SOURCES = {
+    "ade_indoor": ade_indoor,
+    "camvid": camvid,
+    "cityscapes": cityscapes,
+    "cityscapes_25k": cityscapes_25k,
+    "folder": folder,
+    "toy_street": drawn,
+}
 
 
 def parse_arguments(argv=None) -> argparse.Namespace:
@@ -33,13 +40,18 @@ def main(argv=None) -> None:
     check_size(args.height, args.width)
     if args.workers < 1:
         raise UserError(f"--workers {args.workers}: no number of processes; use 1 or more")
-    # As an exception, so that what is half-written is removed on the way out.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     plan = SOURCES[args.name].plan(args)
     pack(plan, Path(args.out), args.workers)
     counts = ", ".join(f"{len(items)} {split}" for split, items in plan.splits.items())
     print(f"{args.out}: {plan.name} at {plan.height}x{plan.width}, {plan.label_space.num_classes} classes, {counts}")
 
 
+def exit_on_signal(number, frame) -> None:
+    """As an exception, so that what is half-written is removed on the way out."""
+    sys.exit(128 + number)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, exit_on_signal)
+    signal.signal(signal.SIGINT, exit_on_signal)
     main()

@@ -132,11 +132,12 @@ class StoreWriter:
                 f"{self.target}: needs {needed / 1e9:.2f} GB and the disk has {free / 1e9:.2f} GB free; "
                 "free some space, choose another --out, or a smaller --height"
             )
+        reserve = getattr(os, "posix_fallocate", lambda file, _, size: os.ftruncate(file, size))  # not on macOS
         for split, entries in self._splits.items():
             files = {kind: self.partial / f"{split}.{kind}.u8" for kind in ("images", "labels")}
             for kind, bytes_per_pixel in (("images", 3), ("labels", 1)):
                 with open(files[kind], "wb") as file:
-                    os.posix_fallocate(file.fileno(), 0, bytes_per_pixel * pixels[split])
+                    reserve(file.fileno(), 0, bytes_per_pixel * pixels[split])
             before, self.slots[split] = 0, []
             for entry in entries:
                 self.slots[split].append(Slot(files["images"], files["labels"], before, entry.height, entry.width))

@@ -63,7 +63,8 @@ def load_pair(item: Item, space: LabelSpace, palette: str | None = None) -> tupl
     image, labels = read_image(image_path), read_label(label_path, space, palette)
     check_equal_sizes(image, labels, image_path, label_path)
     height, width = item.entry.height, item.entry.width
-    return crop_and_resize(image, labels, central_crop(*labels.shape, width // height), height, width)
+    box = central_crop(*labels.shape, width // height)
+    return resize_image(image, box, height, width), resize_labels(labels, box, height, width)
 
 
 def check_equal_sizes(image: np.ndarray, labels: np.ndarray, image_path: Path, label_path: Path) -> None:
@@ -76,22 +77,17 @@ def check_equal_sizes(image: np.ndarray, labels: np.ndarray, image_path: Path, l
 
 def central_crop(height: int, width: int, aspect: int) -> tuple[int, int, int, int]:
     """(left, top, right, bottom) of the largest central window that is `aspect` times as wide as high"""
-    if width >= aspect * height:
-        wide, high = aspect * height, height
-    else:
-        wide, high = width, width // aspect
+    high = max(1, min(height, width // aspect))
+    wide = min(width, aspect * high)
     left, top = (width - wide) // 2, (height - high) // 2
     return left, top, left + wide, top + high
 
 
-def crop_and_resize(
-    image: np.ndarray, labels: np.ndarray, box: tuple[int, int, int, int], height: int, width: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Image bicubic and antialiased, labels nearest: Pillow's, which takes the pixel under the centre of each new one.
+def resize_image(image: np.ndarray, box: tuple[int, int, int, int], height: int, width: int) -> np.ndarray:
+    """uint8 [H,W,3], box (left, top, right, bottom) -> uint8 [height,width,3]: bicubic, antialiased"""
+    return np.asarray(Image.fromarray(image).crop(box).resize((width, height), Image.Resampling.BICUBIC))
 
-    image uint8 [H,W,3], train ids uint8 [H,W], box (left, top, right, bottom) -> the same at height x width
-    """
-    size = (width, height)
-    image = Image.fromarray(image).crop(box).resize(size, Image.Resampling.BICUBIC)
-    labels = Image.fromarray(labels).crop(box).resize(size, Image.Resampling.NEAREST)
-    return np.asarray(image), np.asarray(labels)
+
+def resize_labels(labels: np.ndarray, box: tuple[int, int, int, int], height: int, width: int) -> np.ndarray:
+    """uint8 [H,W] -> uint8 [height,width]: nearest, the pixel under the centre of each new one"""
+    return np.asarray(Image.fromarray(labels).crop(box).resize((width, height), Image.Resampling.NEAREST))

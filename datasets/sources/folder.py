@@ -1,0 +1,96 @@
+"""Your own pictures: a folder of images and a folder of label PNGs with the same names, no code to edit.
+
+Both may have subfolders; where both have `train` and `val` (and `test`), those are the splits, else some of the
+pairs are set aside for validation. Without a table, every id that occurs is a class.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from datasets.errors import UserError
+from datasets.files import IMAGE_SUFFIXES, LABEL_SUFFIXES, read_raw_ids
+from datasets.labels import LabelClass, LabelSpace, distinct_colours, load_space
+from datasets.packing import Item, Plan, in_parallel
+from datasets.sources.pairs import load_pair, pair_items
+
+
+def add_arguments(parser):
+    add_pair_arguments(parser)
+    parser.add_argument("--num_val", type=int, help="pairs set aside for validation (default: a tenth)")
+    parser.add_argument("--name", default="folder", help="the data set's name")
+    parser.set_defaults(height=256, width=256)
+
+
+def add_pair_arguments(parser, required=True):
+    """Which files are pairs and what they mean; the doctor asks the same."""
+    parser.add_argument("--images", required=required, help="folder of images")
+    parser.add_argument("--labels", required=required, help="folder of label PNGs: ids, or colours of the table")
+    parser.add_argument("--labelspace", help="table of classes: a JSON file, or the name of one in datasets/spaces")
+    parser.add_argument(
+        "--palette",
+        choices=("ids", "colours"),
+        help="what counts in label PNGs with a palette (default: seen from table and file)",
+    )
+    parser.add_argument("--image_ending", help="what image names end with, as _leftImg8bit.png (default: any suffix)")
+    parser.add_argument("--label_ending", help="what label names end with, as _gtFine_labelIds.png (default: .png)")
+
+
+def endings(args) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    image_endings = (args.image_ending,) if args.image_ending else IMAGE_SUFFIXES
+    return image_endings, (args.label_ending,) if args.label_ending else LABEL_SUFFIXES
+
+
+def plan(args) -> Plan:
+    splits = _split_folders(args) or _split_by_name(_items(args, Path(args.images), Path(args.labels)), args.num_val)
+    if args.labelspace:
+        space, palette = load_space(args.labelspace), args.palette
+    else:
+        space, palette = space_as_found(splits, args.name, args.workers), "ids"
+    load = functools.partial(load_pair, space=space, palette=palette)
+    return Plan(args.name, space, args.height, args.width, "val", splits, load)
+
+
+def space_as_found(splits: dict[str, list[Item]], name: str, workers: int) -> LabelSpace:
+    """One class for each id that occurs in any label."""
+    paths = [item.source[1] for items in splits.values() for item in items]
+    found = sorted(set().union(*in_parallel(ids_in, paths, workers, "reading labels")))
+    colours = distinct_colours(len(found))
+    classes = [LabelClass(i, f"id_{raw_id}", colours[i], (raw_id,)) for i, raw_id in enumerate(found)]
+    return LabelSpace(name, tuple(classes))
+
+
+def ids_in(path: Path) -> set[int]:
+    return set(np.unique(read_raw_ids(path)).tolist())
+
+
+def _items(args, images: Path, labels: Path) -> list[Item]:
+    return pair_items(images, labels, args.height, args.width, *endings(args))
+
+
+def _split_folders(args) -> dict[str, list[Item]] | None:
+    images, labels = Path(args.images), Path(args.labels)
+    if not (images / "train").is_dir() or not (images / "val").is_dir():
+        return None
+    names = [name for name in ("train", "val", "test") if (images / name).is_dir()]
+    return {name: _items(args, images / name, labels / name) for name in names}
+
+
+def _split_by_name(items: list[Item], num_val: int | None) -> dict[str, list[Item]]:
+    """By a hash of the name, so that more pictures later leave those of now where they are, as far as counts allow."""
+    num_val = max(1, len(items) // 10) if num_val is None else num_val
+    if not 0 < num_val < len(items):
+        raise UserError(
+            f"--num_val {num_val}: there are {len(items)} pairs, and both splits need one at least; "
+            f"use a number from 1 to {len(items) - 1}, or add pictures"
+        )
+    by_hash = sorted(items, key=lambda item: hashlib.sha256(item.entry.name.encode()).digest())
+    chosen = {item.entry.name for item in by_hash[:num_val]}
+    return {
+        "train": [item for item in items if item.entry.name not in chosen],
+        "val": [item for item in items if item.entry.name in chosen],
+    }
