@@ -29,7 +29,7 @@ class HardSample(torch.autograd.Function):
 
 
 def straight_through(log_probabilities, temperature: float = 1.0, floor: float = 0.0, exponential=None):
-    """Straight-through Gumbel-softmax sample of a layout (Jang, Gu, Poole, *Categorical Reparameterization*, ICLR 2017).
+    """Straight-through Gumbel-softmax sample of a layout (Jang et al., *Categorical Reparameterization*, ICLR 2017).
 
     log_probabilities: float [N,C,h,w]. Returns one-hot float [N,C,h,w]; its gradient is that of
     softmax((log p - log E) / temperature), E ~ Exp(1).

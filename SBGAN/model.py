@@ -7,6 +7,7 @@ from datasets.errors import UserError
 from datasets.labels import LabelSpace
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
 from SPADE.engine import checkpoint
+from SPADE.engine.device import place
 from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
 
 
@@ -104,7 +105,7 @@ def load_networks(layout: dict, spade: dict, vgg, d2_channels: int, device) -> d
         "layout_discriminator": checkpoint.rebuild(ProgressiveDiscriminator, a["discriminator"], device),
         "spade_generator": checkpoint.rebuild(SPADEGenerator, b["generator"], device),
         "image_discriminator": conditional,
-        "image_discriminator_2": MultiscaleDiscriminator(3, d2_channels, strides).to(device),
+        "image_discriminator_2": place(MultiscaleDiscriminator(3, d2_channels, strides), device),
         "encoder": checkpoint.rebuild(StyleEncoder, b["encoder"], device) if "encoder" in b else None,
         "vgg": vgg,
     }

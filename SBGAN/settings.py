@@ -108,7 +108,7 @@ def check_widths(config):
 
 def check_batch(batch, store, path):
     num_images = len(store["train"])
-    require(1 <= batch, "batch_size", batch, "at least 1", "pass a positive number")
+    require(batch >= 1, "batch_size", batch, "at least 1", "pass a positive number")
     require(
         batch <= num_images, "batch_size", batch, f"at most {num_images}, the training images of {path}", "lower it"
     )

@@ -96,7 +96,8 @@ def run(config: ScoringSettings) -> dict:
     (folder / "scores.json").write_text(json.dumps(record, indent=1) + "\n")
     append_record(record, path.parent)
     print(table(scores))
-    print(f"pictures: {folder / 'contact_sheet.png'}\nscores: {folder / 'scores.json'}, {path.parent / 'metrics.jsonl'}")
+    print(f"pictures: {folder / 'contact_sheet.png'}")
+    print(f"scores:   {folder / 'scores.json'}, {path.parent / 'metrics.jsonl'}")
     return record
 
 

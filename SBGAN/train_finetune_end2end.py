@@ -15,8 +15,8 @@ from SPADE.engine import config as settings
 from SPADE.engine.device import pick, seed_everything
 from SPADE.engine.distributed import start
 from SPADE.engine.images import colour_layouts, enlarge, sheet
-from SPADE.scores import find_inception
-from SPADE.train import numbers, perceptual_network
+from SPADE.scores import find_inception, numbers
+from SPADE.train import perceptual_network
 from SPADE.training_loop import pictures as real_layout_pictures
 
 
@@ -56,7 +56,7 @@ def run(config: FinetuneSettings) -> Path:
 
         def evaluate(layout_generator, spade_generator):
             scores = score_generated(layout_generator, spade_generator, store, config.num_eval, 0, device, inception)
-            return numbers(scores, "score_generated")
+            return numbers(scores, "score_generated/")
 
     # --- Networks ---
     seed_everything(config.seed)

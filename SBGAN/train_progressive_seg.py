@@ -17,7 +17,7 @@ from SBGAN.schedule import make_phases, parse_batch_sizes
 from SBGAN.settings import ProgressiveSettings, check_progressive
 from SPADE.engine import config as settings
 from SPADE.engine.data import data_record, reference_layouts
-from SPADE.engine.device import pick, seed_everything
+from SPADE.engine.device import pick, place, seed_everything
 from SPADE.engine.distributed import rank, start, world_size
 from SPADE.engine.evaluation import evaluating
 from SPADE.engine.images import colour_layouts, enlarge, square_sheet
@@ -77,8 +77,8 @@ def run(config: ProgressiveSettings) -> Path:
         config,
         phases,
         data_record(store),
-        generator.to(device),
-        discriminator.to(device),
+        place(generator, device),
+        place(discriminator, device),
         layout_domain(config, store, device),
         device,
     )

@@ -8,7 +8,7 @@ from SPADE.engine.distributed import batch_norm
 
 
 class SpectralConv2d(nn.Module):
-    """Convolution with weight / sigma(weight) (Miyato et al., *Spectral Normalization for GANs*, ICLR 2018, algorithm 1).
+    """Convolution with weight / sigma(weight) (Miyato et al., *Spectral Normalization*, ICLR 2018, algorithm 1).
 
     sigma is estimated by one power iteration per forward pass in training mode, v before u; in evaluation mode the
     stored vectors are used as they are. The gradient flows through sigma with u and v constant.

@@ -15,6 +15,8 @@ from SPADE.metrics.scores import score_images
 from SPADE.pretrained import inception_weights
 from SPADE.sampling import render
 
+COLUMNS = ("fsd", "fsd_grid", "swd", "fid", "kid", "kid_std", "precision", "recall")
+
 
 def find_inception(config):
     """(path of the FID network or None, why it is None), never an error: FID is left out where it cannot be had."""
@@ -72,14 +74,21 @@ def append_record(record: dict, folder: Path):
         file.write(json.dumps(record) + "\n")
 
 
+def numbers(scores: dict, prefix: str = "") -> dict:
+    """The scores among what a record says of one comparison, SWD by level, as {name: number}."""
+    flat = {key: value for key, value in scores.items() if key in COLUMNS}
+    if "swd" in scores:
+        flat["swd"] = scores["swd"]["mean"]
+        flat |= {f"swd_{level}": value for level, value in scores["swd"].items() if level != "mean"}
+    return {prefix + name: value for name, value in flat.items()}
+
+
 def table(scores: dict) -> str:
-    """{row: {column: number}} -> text. Numbers that a row does not have are left blank."""
-    columns = []
-    for row in scores.values():
-        columns += [c for c, value in row.items() if isinstance(value, (int, float)) and c not in columns]
-    width = max(len(name) for name in scores) + 2
-    lines = [" " * width + "".join(f"{c:>14}" for c in columns)]
-    for name, row in scores.items():
-        cells = [f"{row[c]:14.4g}" if c in row else " " * 14 for c in columns]
-        lines.append(f"{name:<{width}}" + "".join(cells))
+    """{row: record} -> text. Columns that no row has are left out; numbers that a row doesn't have are blank."""
+    rows = {name: numbers(record) for name, record in scores.items()}
+    columns = [c for c in COLUMNS if any(c in row for row in rows.values())]
+    width = max(len(name) for name in rows) + 2
+    lines = [" " * width + "".join(f"{c:>11}" for c in columns)]
+    for name, row in rows.items():
+        lines.append(f"{name:<{width}}" + "".join(f"{row[c]:11.4g}" if c in row else " " * 11 for c in columns))
     return "\n".join(lines)

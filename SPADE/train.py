@@ -9,7 +9,7 @@ from SPADE.engine.device import pick, seed_everything
 from SPADE.engine.distributed import start
 from SPADE.perceptual import VGG19Features
 from SPADE.pretrained import vgg19_weights
-from SPADE.scores import find_inception, score_real_layouts
+from SPADE.scores import find_inception, numbers, score_real_layouts
 from SPADE.settings import SpadeSettings, check
 from SPADE.training_loop import train
 
@@ -20,11 +20,6 @@ def perceptual_network(config, device):
         return None
     path = vgg19_weights(config.vgg_weights)
     return VGG19Features(path, imagenet_normalisation=config.vgg_imagenet_normalisation).to(device)
-
-
-def numbers(scores: dict, prefix: str) -> dict:
-    """The plain numbers of a score, named for the log."""
-    return {f"{prefix}/{name}": value for name, value in scores.items() if isinstance(value, (int, float))}
 
 
 def run(config: SpadeSettings) -> Path:
@@ -40,7 +35,7 @@ def run(config: SpadeSettings) -> Path:
 
         def evaluate(generator):
             scores = score_real_layouts(generator, store, config.num_eval, device, inception)
-            return numbers(scores, "score_real_layouts")
+            return numbers(scores, "score_real_layouts/")
 
     seed_everything(config.seed)
     settings.save(config, Path(config.weights) / config.name / "config.json")

@@ -8,7 +8,7 @@ from datasets.reader import Reader, in_order
 from SPADE import objectives
 from SPADE.engine import checkpoint
 from SPADE.engine.data import data_record
-from SPADE.engine.device import seed_step
+from SPADE.engine.device import place, seed_step
 from SPADE.engine.distributed import broadcast, rank, world_size
 from SPADE.engine.evaluation import evaluating
 from SPADE.engine.images import colour_layouts, from_uint8, sheet, to_uint8
@@ -34,9 +34,10 @@ def train(config, store, device, vgg, evaluate=None) -> Path:
         upsamplings=UPSAMPLINGS[config.upsampling],
         hidden=config.hidden,
         style_dim=config.style_dim if config.use_vae else 0,
-    ).to(device)
-    discriminator = MultiscaleDiscriminator(num_classes + 3, config.ndf, config.d_strides).to(device)
-    encoder = StyleEncoder(config.ngf, config.style_dim).to(device) if config.use_vae else None
+    )
+    generator = place(generator, device)
+    discriminator = place(MultiscaleDiscriminator(num_classes + 3, config.ndf, config.d_strides), device)
+    encoder = place(StyleEncoder(config.ngf, config.style_dim), device) if config.use_vae else None
     networks = {"generator": generator, "discriminator": discriminator}
     networks |= {"encoder": encoder} if encoder else {}
     broadcast(*networks.values())

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from datasets.errors import UserError
+from SPADE.engine.device import place
 
 FORMAT = 1
 
@@ -22,7 +23,7 @@ def record(network) -> dict:
 def rebuild(cls, entry: dict, device="cpu"):
     network = cls(**entry["arguments"])
     network.load_state_dict(entry["state"])
-    return network.to(device)
+    return place(network, device)
 
 
 def save(path: Path, stage: str, content: dict):

@@ -24,6 +24,11 @@ def pick(name: str | None = None) -> torch.device:
     return device
 
 
+def place(network: torch.nn.Module, device) -> torch.nn.Module:
+    """Onto the device, convolution weights channels last: faster on CPUs and GPUs alike, the same numbers."""
+    return network.to(device, memory_format=torch.channels_last)
+
+
 def seed_everything(seed: int):
     """For the initial weights: the same on every process."""
     random.seed(seed)

@@ -14,8 +14,8 @@ def to_uint8(image: torch.Tensor) -> torch.Tensor:
 
 
 def from_uint8(image: torch.Tensor) -> torch.Tensor:
-    """uint8 [N,3,H,W] -> float in [-1,1]."""
-    return image.float() / 127.5 - 1
+    """uint8 [N,3,H,W] -> float in [-1,1], channels last in memory, as the networks' weights are."""
+    return (image.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
 
 def colour_layouts(labels: torch.Tensor, colours: torch.Tensor) -> torch.Tensor:
