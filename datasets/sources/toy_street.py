@@ -9,7 +9,8 @@ import numpy as np
 
 from datasets.sources.street.canvas import Camera, Canvas
 from datasets.sources.street.classes import CLASSES
-from datasets.sources.street.placement import Side, Street, draw_backdrop, draw_ground, place_things
+from datasets.sources.street.ground import draw_backdrop, draw_ground
+from datasets.sources.street.placement import Side, Street, place_things
 from datasets.sources.street.shaders import Light
 
 __all__ = ["CLASSES", "draw"]
@@ -60,9 +61,9 @@ def choose_camera(rng):
 
 def choose_light(rng):
     weather = WEATHERS[rng.choice(len(WEATHERS), p=[row[-1] for row in WEATHERS])]
-    zenith, skyline, sun, ambient = (np.array(colour, np.float32) / 255 for colour in weather[:4])
+    zenith, skyline, sun, ambient = (np.array(colour, np.float32)[:, None] / 255 for colour in weather[:4])
     visibility, lit, clouds, wetness = weather[4:8]
-    tint = rng.normal(1, 0.03, 3).astype(np.float32) * np.float32(rng.uniform(0.92, 1.08))
+    tint = rng.normal(1, 0.03, (3, 1)).astype(np.float32) * np.float32(rng.uniform(0.92, 1.08))
     turn = rng.uniform(0, 2 * math.pi)
     rise = rng.uniform(0.5, 1.1) if lit < 0.1 else rng.uniform(0.32, 0.5)  # the sun is low when windows are lit
     return Light(

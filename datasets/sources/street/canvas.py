@@ -8,12 +8,14 @@ image's height. A road that bends is a shear of the world by bend * z^2, applied
 
 import math
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from datasets.sources.street.shaders import SHADERS, Facade, Ground, Leaves, Plain
 
+KINDS = {kind: k for k, kind in enumerate(SHADERS)}
 SUPERSAMPLING = 2  # fine pixels per pixel and direction; their mean is the image, one of them gives the label
 
 
@@ -28,6 +30,7 @@ class Camera:
 
     def place(self, x, z):
         """(metres from the road's middle, metres ahead) -> (x, z)."""
+        x, z = float(x), float(z)  # NumPy's scalars would make everything that follows three times slower
         return x - self.x + self.bend * z * z, z
 
 
@@ -54,11 +57,13 @@ class Canvas:
         self.scale = height * SUPERSAMPLING  # fine pixels per image height
         self.size = width * SUPERSAMPLING, height * SUPERSAMPLING
         self.centre_x = width / height / 2 * (1 + camera.vanish)
-        self.surfaces, self.labels = [], []
+        self.labels = []  # of each surface drawn
+        self._kinds, self._places, self._surfaces = [], [], [[] for _ in SHADERS]
         self._numbers = Image.new("I", self.size)
         self._shadow, self._contact = Image.new("L", self.size), Image.new("L", self.size)
         self._draw = ImageDraw.Draw(self._numbers)
         self._draw_shadow, self._draw_contact = ImageDraw.Draw(self._shadow), ImageDraw.Draw(self._contact)
+        self.sunny = float(light.sun.max()) > 0.15
         self._factor = camera.focal * self.scale
         # The polygon filler takes integers for pixel centres.
         self._left, self._top = self.centre_x * self.scale - 0.5, camera.horizon * self.scale - 0.5
@@ -103,32 +108,39 @@ class Canvas:
     def on_wall(self, wall, outline, label, colour, **look):
         self.plain(wall.points(outline), label, colour, self.lambert(wall), **look)
 
-    def facade(self, wall, outline, label, colour, trim, grid, offset):
+    def facade(self, wall, outline, label, colour, trim, shopfront, grid, offset):
         """grid: (storey, pitch, wide, tall, storeys, shop) of a Facade."""
         geometry = wall.normal_x, wall.normal_z, wall.distance, wall.x, wall.z, wall.along_x, wall.along_z
-        surface = Facade(*colour, self.lambert(wall), *geometry, *grid, *trim, offset)
+        surface = Facade(*colour, self.lambert(wall), *geometry, *grid, *trim, *shopfront, offset)
         self.polygon(wall.points(outline), label, surface)
 
     def clumps(self, middles, radii, outlines, z, label, colour, offset):
         """Clumps of foliage at one depth: middles [k,2] (x, y), radii [k], outlines [k,points,2] around 0 in metres."""
+        red, green, blue = map(float, colour)
         eye = np.array((0.0, self.camera.height))
         fine = ((outlines + middles[:, None]) - eye) * (self._factor / z * np.array((1, -1))) + (self._left, self._top)
         shapes = fine.reshape(len(middles), -1).tolist()
         for shape, (x, y), radius in zip(shapes, middles.tolist(), radii.tolist(), strict=True):
-            number = self._add(label, Leaves(*colour, z, x, y, radius, offset))
+            number = self._add(label, Leaves(red, green, blue, z, x, y, radius, offset))
             self._draw.polygon(shape, fill=number)
 
     def _add(self, label, surface):
+        kind = KINDS[type(surface)]
         self.labels.append(label)
-        self.surfaces.append(surface)
-        return len(self.surfaces) - 1
+        self._kinds.append(kind)
+        self._places.append(len(self._surfaces[kind]))
+        self._surfaces[kind].append(surface)
+        return len(self.labels) - 1
 
     # Shadows on the ground.
 
     def cast(self, points):
         """The sun's shadow of the polygon [(x, y, z)]."""
+        if not self.sunny:
+            return
         right, up, ahead = self.light.direction
-        cast = [(x - y * right / up, 0.0, max(z - y * ahead / up, 0.5)) for x, y, z in points]
+        right, ahead = right / up, ahead / up
+        cast = [(x - y * right, 0.0, max(z - y * ahead, 0.5)) for x, y, z in points]
         self._draw_shadow.polygon(self.project(cast), fill=255)
 
     def touch(self, outline):
@@ -137,37 +149,34 @@ class Canvas:
 
     def finish(self):
         """-> image uint8 [H,W,3], labels uint8 [H,W]."""
-        numbers = np.asarray(self._numbers)
-        labels = np.array(self.labels, np.uint8)[numbers[1::SUPERSAMPLING, 1::SUPERSAMPLING]]
-        step = range(SUPERSAMPLING)
-        fine = self._colours(numbers)
-        rows = sum(fine[i::SUPERSAMPLING] for i in step)  # [H,2W,3]
-        mean = sum(rows[:, i::SUPERSAMPLING] for i in step) / SUPERSAMPLING**2  # [H,W,3]
-        image = np.clip(mean, 0, 1) ** 0.85  # lifts the shades as a camera does
-        return (image * 255 + 0.5).astype(np.uint8), labels
+        numbers, step = np.asarray(self._numbers), SUPERSAMPLING
+        labels = np.array(self.labels, np.uint8)[numbers[1::step, 1::step]]
+        fine = self._colours(numbers)  # [3,2H,2W]
+        rows = sum(fine[:, i::step] for i in range(step))  # [3,H,2W]
+        mean = sum(rows[:, :, i::step] for i in range(step)) / step**2  # [3,H,W]
+        image = np.clip(mean, 0, 1) ** np.float32(0.8)  # lifts the shades as a camera does
+        return (image * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0).copy(), labels
 
     def _colours(self, numbers):
-        """numbers int [h,w] of surfaces -> float32 [h,w,3], 0..1 or a little above."""
+        """numbers int [h,w] of surfaces -> float32 [3,h,w], 0..1 or a little above."""
         height, width = numbers.shape
         numbers = numbers.ravel()
-        kinds = list(SHADERS)
-        kind_of = np.array([kinds.index(type(surface)) for surface in self.surfaces], np.uint8)
-        pixel_kinds = kind_of[numbers]
+        kinds = np.array(self._kinds, np.uint8)[numbers]
+        places = np.array(self._places)  # of a surface among those of its kind
         blur = ImageFilter.BoxBlur(self.scale / 150)
-        shadow, contact = (np.asarray(layer.filter(blur)).ravel() for layer in (self._shadow, self._contact))
+        hidden = [np.asarray(layer.filter(blur)).ravel() for layer in (self._shadow, self._contact)]
         x = ((np.arange(width) + 0.5) / self.scale - self.centre_x).astype(np.float32)
         y = ((np.arange(height) + 0.5) / self.scale - self.camera.horizon).astype(np.float32)
-        colours = np.empty((height * width, 3), np.float32)
+        colours = np.empty((3, height * width), np.float32)
         for k, (kind, shader) in enumerate(SHADERS.items()):
-            pixels = np.flatnonzero(pixel_kinds == k)
-            table = np.zeros((len(kind._fields), len(kind_of)), np.float32)
-            table[:, kind_of == k] = np.array([s for s in self.surfaces if type(s) is kind], np.float32).T
-            surface = kind(*table.take(numbers[pixels], axis=1))
+            pixels = np.flatnonzero(kinds == k)
+            table = np.fromiter(chain.from_iterable(self._surfaces[k]), np.float32).reshape(-1, len(kind._fields))
+            surface = kind(*table.T.take(places[numbers[pixels]], axis=1))
             row = pixels // width
-            hidden = (layer[pixels] * np.float32(1 / 255) for layer in (shadow, contact))
-            colour, depth = shader(self.light, self.camera, x[pixels - row * width], y[row], surface, *hidden)
+            dark = (layer[pixels] * np.float32(1 / 255) for layer in hidden)
+            colour, depth = shader(self.light, self.camera, x[pixels - row * width], y[row], surface, *dark)
             if depth is not None:
-                clear = np.exp(depth * np.float32(-1 / self.light.visibility))[:, None]
+                clear = np.exp(depth * np.float32(-1 / self.light.visibility))
                 colour = self.light.skyline + (colour - self.light.skyline) * clear
-            colours[pixels] = colour
-        return colours.reshape(height, width, 3)
+            colours[:, pixels] = colour
+        return colours.reshape(3, height, width)

@@ -4,6 +4,8 @@ Positions are (x, z) in metres as the camera sees them. A thing draws all its ra
 can be seen, so that a scene does not depend on the size it is drawn at.
 """
 
+import math
+
 import numpy as np
 
 from datasets.sources.street.canvas import Wall
@@ -13,6 +15,8 @@ METAL = (0.34, 0.35, 0.37)
 ANGLES = np.arange(24) * (2 * np.pi / 24)
 CIRCLE = np.stack((np.cos(ANGLES), np.sin(ANGLES)), axis=1)  # [24,2]
 DISC = CIRCLE[::2].tolist()
+# The clumps of a round crown of radius 1: turned by the golden angle they spread evenly, the last one is in the middle.
+SPIRAL = np.array([[0.62 * math.sqrt((8.3 - k) / 9) * f(2.4 * k) for f in (math.cos, math.sin)] for k in range(9)])
 
 
 def rectangle(left, bottom, right, top):
@@ -23,18 +27,22 @@ def disc(x, y, radius):
     return [(x + radius * c, y + radius * s) for c, s in DISC]
 
 
+def scaled(colour, factor):
+    red, green, blue = colour
+    return red * factor, green * factor, blue * factor
+
+
 def between(p, q, share):
     return tuple(a + (b - a) * share for a, b in zip(p, q, strict=True))
 
 
 def building(canvas, rng, near, far, out, height, style):
     """A block whose street front goes from `near` to `far`, its depth is the vector `out`; `style`: a BuildingStyle."""
-    colour = style.colour * rng.uniform(0.85, 1.1)
+    colour = scaled(style.colour, rng.uniform(0.85, 1.1))
     storey, pitch = rng.uniform(2.9, 3.7), rng.uniform(2.2, 3.6)
     offset, shop, steep, has_chimney = rng.integers(9999), rng.random(), rng.uniform(0.25, 0.5), rng.random() < 0.5
     storeys = max(1, round(height / storey))
     height = storeys * storey + 0.5
-    trim = style.shopfront if shop < style.shops else style.trim
     front, side = Wall(near, far), Wall(near, (near[0] + out[0], near[1] + out[1]))
     top = [(wall, wall.points([(0, height), (wall.length, height)])) for wall in (front, side)]
     for wall, (start, end) in top:
@@ -52,11 +60,11 @@ def building(canvas, rng, near, far, out, height, style):
         if has_chimney:
             x, y, z = between(ridge[1], ridge[0], 0.3)
             stack = Wall((x - 0.4, z), (x + 0.4, z))
-            canvas.on_wall(stack, rectangle(0, y - 0.5, 0.8, y + 1.0), BUILDING, colour * 0.8)
+            canvas.on_wall(stack, rectangle(0, y - 0.5, 0.8, y + 1.0), BUILDING, scaled(colour, 0.8))
     for wall, outline in ((side, gable), (front, rectangle(0, 0, front.length, height))):
         cell = wall.length / max(1, round(wall.length / pitch))
         grid = (storey, cell, *style.window, storeys, float(shop < style.shops))
-        canvas.facade(wall, outline, BUILDING, colour, trim, grid, offset)
+        canvas.facade(wall, outline, BUILDING, colour, style.trim, style.shopfront, grid, offset)
         if not style.pitched:
             canvas.on_wall(wall, rectangle(0, height, wall.length, height + 0.4), BUILDING, style.trim)
 
@@ -64,18 +72,17 @@ def building(canvas, rng, near, far, out, height, style):
 def ball_shadow(canvas, x, z, height, radius, foot):
     """Of a ball `height` above the ground, standing on a foot of radius `foot`."""
     right, _, ahead = canvas.light.direction
-    shape = [(x + radius * c * 1.1, height + radius * s, z) for c, s in DISC]
-    canvas.cast(shape)
-    canvas.cast([(x + radius * ahead * c, height + radius * s, z - radius * right * c) for c, s in DISC])
-    canvas.touch([(x + foot * c, z + foot * s) for c, s in DISC])
+    scale = radius / math.hypot(right, ahead)  # a disc across the sun's way does for the ball
+    corners = DISC if canvas.detail(z) * radius > 8 else DISC[::2]
+    canvas.cast([(x + scale * ahead * c, height + radius * s, z - scale * right * c) for c, s in corners])
+    canvas.touch([(x + foot * c, z + foot * s) for c, s in corners])
 
 
 def tree(canvas, rng, x, z, height, colour, conifer):
     """A trunk and a crown of clumps, or a cone of them."""
-    count = 6 if conifer else 9
+    count = 6 if conifer else len(SPIRAL)
     jitter, jag = rng.uniform(-1, 1, (count, 2)), rng.uniform(0.86, 1.14, (count, len(CIRCLE)))
-    offset, thick, bare = int(rng.integers(9999)), rng.uniform(0.02, 0.03), rng.uniform(0.22, 0.4)
-    tint, round_ = rng.uniform(0.85, 1.15), rng.uniform(0.75, 1.1)
+    thick, bare, tint, broad, offset = rng.uniform((0.02, 0.22, 0.85, 0.9, 0), (0.03, 0.4, 1.15, 1.3, 9999)).tolist()
     radius = height * (0.24 if conifer else (1 - bare) / 2)
     if not canvas.sees(x, z, radius * 1.6):
         return
@@ -91,15 +98,15 @@ def tree(canvas, rng, x, z, height, colour, conifer):
         middles = np.stack((x + 0.1 * jitter[:, 0], low + (height - low) * level + radii * 0.3), axis=1)
         shape = CIRCLE * (1, 0.7)
     else:
-        turn = np.arange(count) * 2.4  # the golden angle spreads them evenly
-        spread = np.sqrt((np.arange(count) + 0.3) / count)[::-1] * radius * 0.62  # the last one drawn is in the middle
-        ring = np.stack((np.cos(turn) / round_, np.sin(turn)), axis=1)
-        middles = (x, middle) + ring * spread[:, None] + jitter * (0.12 * radius)
+        middles = SPIRAL * (radius * broad, radius) + jitter * (0.12 * radius) + (x, middle)
         radii = radius * (0.5 + 0.08 * jitter[:, 1])
         shape = CIRCLE
-    thin = 1 if canvas.detail(z) * radius > 12 else 2
-    outlines = shape * (jag * radii[:, None])[:, :, None]  # [clumps,24,2]
-    canvas.clumps(middles, radii * 1.25, outlines[:, ::thin], z, TREE, np.asarray(colour) * tint, offset)
+    size = canvas.detail(z) * radius
+    if size < 16:  # fewer corners, then fewer and larger clumps
+        few = 1 if conifer or size > 12 else 2 if size > 7 else 4
+        middles, radii, jag, shape = middles[::few], radii[::few] * few**0.2, jag[::few, ::2], shape[::2]
+    outlines = shape * (jag * radii[:, None])[:, :, None]  # [clumps,corners,2]
+    canvas.clumps(middles, radii * 1.25, outlines, z, TREE, scaled(colour, tint), offset)
 
 
 def hedge(canvas, rng, x, z, height, colour):
@@ -112,7 +119,7 @@ def hedge(canvas, rng, x, z, height, colour):
         canvas.touch([(x + 1.6 * height * c, z + 0.5 * height * s) for c, s in DISC])
         outlines = CIRCLE * (jag * radii[:, None])[:, :, None]
         outlines[:, :, 1] = np.maximum(outlines[:, :, 1], -middles[:, None, 1])  # not below the ground
-        canvas.clumps(middles, radii * 1.3, outlines, z, TREE, np.asarray(colour), offset)
+        canvas.clumps(middles, radii * 1.3, outlines, z, TREE, colour, offset)
 
 
 def person(canvas, rng, x, z):
@@ -122,10 +129,10 @@ def person(canvas, rng, x, z):
         rng.uniform(0.05, 0.32),
         rng.random(),
     )
-    shirt = rng.uniform(0.12, 0.95, 3)
-    trousers = rng.uniform(0.08, 0.45) * np.array((0.9, 0.95, 1.1))
-    skin = np.array((0.86, 0.66, 0.53)) * rng.uniform(0.45, 1.05)
-    hair = np.array((0.35, 0.25, 0.16)) * rng.uniform(0.2, 1.6)
+    shirt = rng.uniform(0.12, 0.95, 3).tolist()
+    trousers = scaled((0.9, 0.95, 1.1), rng.uniform(0.08, 0.45))
+    skin = scaled((0.86, 0.66, 0.53), rng.uniform(0.45, 1.05))
+    hair = scaled((0.35, 0.25, 0.16), rng.uniform(0.2, 1.6))
     if not canvas.sees(x, z, 1):
         return
     wall = Wall((x, z), (x + 1, z))
@@ -134,9 +141,11 @@ def person(canvas, rng, x, z):
     for sign in (-1, 1):
         foot = sign * stride
         leg = [(sign * 0.17, hip), (foot + 0.1, 0), (foot - 0.1, 0), (-sign * 0.03, hip)]
-        canvas.on_wall(wall, leg, PERSON, trousers * (0.9 + 0.1 * sign))
+        canvas.on_wall(wall, leg, PERSON, scaled(trousers, 0.9 + 0.1 * sign))
+        if canvas.detail(z) < 8:
+            continue
         arm = [(sign * broad, neck), (sign * (broad + 0.12), hip), (sign * (broad - 0.03), hip)]
-        canvas.on_wall(wall, arm, PERSON, shirt * 0.8)
+        canvas.on_wall(wall, arm, PERSON, scaled(shirt, 0.8))
     body = [(-broad, neck), (-0.2, hip - 0.05), (0.2, hip - 0.05), (broad, neck), (0, neck + 0.07)]
     canvas.on_wall(wall, body, PERSON, shirt, slope=0.3, middle=height * 0.7)
     canvas.on_wall(wall, disc(0, head + 0.01, 0.14), PERSON, hair)
@@ -162,8 +171,8 @@ def traffic_light(canvas, rng, x, z):
     canvas.on_wall(wall, rectangle(-0.1, 0, 0.1, 2.6), POLE, METAL)
     canvas.on_wall(wall, rectangle(-0.32, 2.4, 0.32, 4.0), SIGN, (0.08, 0.09, 0.08))
     for k, colour in enumerate(((0.1, 0.9, 0.35), (1.0, 0.7, 0.1), (1.0, 0.15, 0.1))):
-        bright = np.array(colour) * (1 if k == burning else 0.2)
-        canvas.on_wall(wall, disc(0, 2.7 + 0.5 * k, 0.2), SIGN, bright, glow=1.0)
+        bright = 1 if k == burning else 0.2
+        canvas.on_wall(wall, disc(0, 2.7 + 0.5 * k, 0.2), SIGN, scaled(colour, bright), glow=1.0)
 
 
 def sign(canvas, rng, x, z):
