@@ -23,7 +23,7 @@ NEAREST = 3.0  # metres; a car that reaches nearer to the camera is left out
 def car(canvas, rng, x, z, heading, buses=False):
     """(x, z) is the middle of the car, `heading` the unit vector (x, z) to its front."""
     paint = scaled(PAINTS[int(len(PAINTS) * rng.random() ** 1.7)], rng.uniform(0.85, 1.08))
-    body, length, top, trunk = rng.random(), *rng.uniform((3.8, 1.4, 0.1), (4.7, 1.62, 0.8))
+    body, length, top, trunk = rng.random(), rng.uniform(3.8, 4.7), rng.uniform(1.4, 1.62), rng.uniform(0.1, 0.8)
     width, waist, bonnet, slants, posts = 1.8, 0.88, 1.2, (0.35, 0.55), 1
     if body < 0.1 and buses:
         length, width, waist, top, trunk, bonnet, slants, posts = 10.5, 2.5, 1.3, 3.1, 0, 0, (0.05, 0.1), 6

@@ -81,8 +81,10 @@ def ball_shadow(canvas, x, z, height, radius, foot):
 def tree(canvas, rng, x, z, height, colour, conifer):
     """A trunk and a crown of clumps, or a cone of them."""
     count = 6 if conifer else len(SPIRAL)
-    jitter, jag = rng.uniform(-1, 1, (count, 2)), rng.uniform(0.86, 1.14, (count, len(CIRCLE)))
-    thick, bare, tint, broad, offset = rng.uniform((0.02, 0.22, 0.85, 0.9, 0), (0.03, 0.4, 1.15, 1.3, 9999)).tolist()
+    dice = rng.random((count, 2 + len(CIRCLE)))
+    jitter, jag = 2 * dice[:, :2] - 1, 0.86 + 0.28 * dice[:, 2:]  # of the clumps' middles and of their outlines
+    thick, bare, broad = 0.02 + 0.01 * rng.random(), 0.22 + 0.18 * rng.random(), 0.9 + 0.4 * rng.random()
+    tint, offset = 0.85 + 0.3 * rng.random(), 9999 * rng.random()
     radius = height * (0.24 if conifer else (1 - bare) / 2)
     if not canvas.sees(x, z, radius * 1.6):
         return
