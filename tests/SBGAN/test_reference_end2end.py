@@ -1,0 +1,216 @@
+"""Stage 3's losses, gradients, passes and updates against numbers of the published code."""
+
+import pytest
+import torch
+
+import SBGAN.released
+import SPADE.released
+from SBGAN import finetune_loop
+from SBGAN.discretize import RELEASED_FLOOR
+from SBGAN.finetune_loop import Networks, discriminator_terms, generator_terms, pretraining_terms, sample_layouts
+from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
+from SBGAN.settings import FinetuneSettings
+from SPADE.engine.step import descend, frozen, set_learning_rate
+from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator
+from tests.reference.cases import Case, by_released_name, norm
+
+# The published names of the weighted loss terms
+GENERATOR_TERMS = {
+    "GAN_pro": ["layout_wgan"],
+    "GAN_fff": ["gan_generated"],
+    "GAN_ffr": ["gan_real_layout"],
+    "GAN_Feat": ["feature_matching_real_layout"],
+}
+DISCRIMINATOR_TERMS = {
+    "GAN_pro": ["layout_wgan", "layout_gradient_penalty"],
+    "D_Fake_ffr": ["fake_real_layout"],
+    "D_real": ["real_real_layout", "real_generated"],
+    "D_Fake_fff": ["fake_generated"],
+}
+
+
+def by_published_term(terms: dict, published: dict) -> dict:
+    assert sorted(terms) == sorted(name for names in published.values() for name in names)
+    return {loss: sum(terms[name] for name in names) for loss, names in published.items()}
+
+
+def settings(case: Case) -> FinetuneSettings:
+    c = case.config
+    return FinetuneSettings(
+        store="",
+        name="",
+        layout_name="",
+        spade_name="",
+        lambda_pgan=c["lambda_pgan"],
+        lambda_D2=c["lambda_D2"],
+        lambda_feat=c["lambda_feat"],
+        penalty_weight=c["gp_weight"],
+        temperature=c["T"],
+        floor=RELEASED_FLOOR,
+        lr=c["lr"],
+        lr_pgan=c["lr_pgan"],
+        layout_grad="stem",
+    )
+
+
+@pytest.fixture(scope="module")
+def initial():
+    """The five networks and their published initial states."""
+    case = Case("e2e_generator_losses")
+    c = case.config
+    weights = {entry["name"]: case.released_state(entry["name"]) for entry in case.entry["networks"]}
+    of_layout, of_spade = SBGAN.released, SPADE.released
+    height, width = c["crop_size"] // c["aspect_ratio"], c["crop_size"]
+    networks = Networks(
+        LayoutGenerator(**of_layout.generator_arguments(weights["layout_generator"])),
+        ProgressiveDiscriminator(
+            **of_layout.discriminator_arguments(weights["layout_discriminator"], c["aspect_ratio"])
+        ),
+        SPADEGenerator(**of_spade.generator_arguments(weights["spade_generator"]), height=height, width=width),
+        *(
+            MultiscaleDiscriminator(**of_spade.discriminator_arguments(weights[name], last_stride=2))
+            for name in ("image_discriminator", "image_discriminator_2")
+        ),
+    )
+    states = {
+        "layout_generator": of_layout.generator_state(weights["layout_generator"]),
+        "layout_discriminator": of_layout.discriminator_state(weights["layout_discriminator"]),
+        "spade_generator": of_spade.generator_state(weights["spade_generator"]),
+        "image_discriminator": of_spade.discriminator_state(weights["image_discriminator"]),
+        "image_discriminator_2": of_spade.discriminator_state(weights["image_discriminator_2"]),
+    }
+    return networks, states
+
+
+@pytest.fixture
+def networks(initial) -> Networks:
+    """In the initial state and in training mode."""
+    networks, states = initial
+    for name, state in states.items():
+        network = getattr(networks, name)
+        network.load_state_dict(state)
+        network.train().requires_grad_(True).zero_grad()
+    return networks
+
+
+def names_of(networks: Networks) -> dict:
+    """network -> our key -> published keys"""
+    return {
+        "layout_generator": SBGAN.released.generator_names(networks.layout_generator, "mask"),
+        "layout_discriminator": SBGAN.released.discriminator_names(networks.layout_discriminator, "mask"),
+        "spade_generator": SPADE.released.generator_names(networks.spade_generator),
+        "image_discriminator": SPADE.released.discriminator_names(networks.image_discriminator),
+        "image_discriminator_2": SPADE.released.discriminator_names(networks.image_discriminator_2),
+    }
+
+
+def real_pair(case: Case):
+    """Labels uint8 [N,1,H,W] and images [N,3,H,W]."""
+    return case.input("seg").argmax(1, keepdim=True).to(torch.uint8), case.input("image")
+
+
+def check_gradients(case: Case, prefix: str, loss, networks: Networks):
+    """Outputs PREFIXNETWORK.KEY: norms of this loss's gradients, 0 where it does not reach."""
+    for name, names in names_of(networks).items():
+        keys = set(case.outputs(f"{prefix}{name}."))
+        parameters = {key: p for key, p in getattr(networks, name).named_parameters() if keys & set(names[key])}
+        if not keys:
+            continue
+        found = torch.autograd.grad(loss, parameters.values(), retain_graph=True, materialize_grads=True)
+        found = by_released_name(dict(zip(parameters, found, strict=True)), names)
+        for key in keys:
+            case.check(f"{prefix}{name}.{key}", norm(found[key]))
+
+
+def check_buffers(case: Case, networks: Networks):
+    for name, names in names_of(networks).items():
+        found = by_released_name(getattr(networks, name).state_dict(), names)
+        for key in case.outputs(f"after.{name}."):
+            case.check(f"after.{name}.{key}", found[key])
+
+
+def test_generator_losses(networks):
+    case = Case("e2e_generator_losses")
+    config = settings(case)
+    z, noise = case.input("zG"), case.input("noiseG")
+    with torch.no_grad():
+        case.check("sampled_onehot", sample_layouts(networks.layout_generator, z, config, noise))
+    losses = by_published_term(
+        generator_terms(networks, z, *real_pair(case), config, exponential=noise), GENERATOR_TERMS
+    )
+    case.check("loss.total", sum(losses.values()))
+    for name, loss in losses.items():
+        case.check(f"loss.{name}", loss)
+        check_gradients(case, f"gradnorm.{name}.", loss, networks)
+    check_buffers(case, networks)
+    case.finish()
+
+
+def test_discriminator_losses(networks):
+    case = Case("e2e_discriminator_losses")
+    terms = discriminator_terms(
+        networks,
+        case.input("zD"),
+        *real_pair(case),
+        settings(case),
+        exponential=case.input("noiseD"),
+        mix=torch.tensor(case.config["gp_mixing"]),
+    )
+    losses = by_published_term(terms, DISCRIMINATOR_TERMS)
+    total = sum(losses.values())
+    case.check("loss.total", total)
+    for name, loss in losses.items():
+        case.check(f"loss.{name}", loss)
+    check_gradients(case, "gradnorm.total.", total, networks)
+    check_buffers(case, networks)
+    case.finish()
+
+
+def test_losses_of_the_second_discriminators_pretraining(networks):
+    case = Case("e2e_D2_pretraining_losses")
+    labels, images = real_pair(case)
+    terms = pretraining_terms(networks, case.input("zP"), images)
+    case.check("loss.D_Fake_fff", terms["fake_generated"])
+    case.check("loss.D_real", terms["real_generated"])
+    with torch.no_grad():
+        networks.spade_generator(labels)  # the published code draws this image, too, and throws it away
+    check_buffers(case, networks)
+    case.finish()
+
+
+def test_a_full_step(networks):
+    case = Case("e2e_full_step")
+    config = settings(case)
+    finetune_loop.set_modes(networks, config)
+    before = {
+        name: [p.detach().clone() for p in network.parameters()] for name, network in networks.saved().items()
+    }
+    optimizers = finetune_loop.make_optimizers(networks, config)
+    for optimizer, rate, _ in optimizers.values():
+        set_learning_rate(optimizer, rate)
+    generators = [optimizers[name][0] for name in ("layout_generator", "spade_generator")]
+    discriminators = ("layout_discriminator", "image_discriminator", "image_discriminator_2")
+    z, noise, pair = case.input("zG"), case.input("noiseG"), real_pair(case)
+    mix = torch.tensor(case.config["gp_mixing"])
+
+    with frozen(*(getattr(networks, name) for name in discriminators)):
+        terms = descend(generator_terms(networks, z, *pair, config, noise), *generators)
+    for name, loss in by_published_term(terms, GENERATOR_TERMS).items():
+        case.check(f"first.G.{name}", loss)
+
+    terms = discriminator_terms(networks, case.input("zD"), *pair, config, case.input("noiseD"), mix)
+    terms = descend(terms, *(optimizers[name][0] for name in discriminators))
+    for name, loss in by_published_term(terms, DISCRIMINATOR_TERMS).items():
+        case.check(f"first.D.{name}", loss)
+
+    for name, network in networks.saved().items():
+        changes = [norm(p.detach() - old) for p, old in zip(network.parameters(), before[name], strict=True)]
+        case.check(f"update_norm.{name}", torch.stack(changes).norm())
+    with torch.no_grad():
+        probabilities = networks.layout_generator(z).exp()
+        case.check("second.layout_probabilities", probabilities)
+        case.check("second.layout_probabilities_mean", probabilities.mean((0, 2, 3)))
+        terms = generator_terms(networks, z, *pair, config, noise)
+    for name, loss in by_published_term(terms, GENERATOR_TERMS).items():
+        case.check(f"second.G.{name}", loss)
+    case.finish()
