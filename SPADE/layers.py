@@ -22,6 +22,14 @@ class SpectralConv2d(nn.Module):
         self.register_buffer("v", F.normalize(torch.randn(in_channels * kernel * kernel), dim=0))
         self.stride, self.padding = stride, padding
 
+    @torch.no_grad()
+    def converge(self, iterations: int = 15):
+        """Power iterations at initialisation: random u, v can make sigma almost 0, and the first passes explode."""
+        matrix = self.weight.flatten(1)
+        for _ in range(iterations):
+            self.v.copy_(F.normalize(matrix.t() @ self.u, dim=0))
+            self.u.copy_(F.normalize(matrix @ self.v, dim=0))
+
     def normalised_weight(self):
         matrix = self.weight.flatten(1)  # [out, in * k * k]
         with torch.no_grad():
@@ -59,4 +67,6 @@ def initialise(network: nn.Module, gain: float = 0.02):
                 nn.init.xavier_normal_(part, gain)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+        if isinstance(layer, SpectralConv2d):
+            layer.converge()
     return network
