@@ -1,0 +1,71 @@
+"""The recipes: their numbers, where they run, and what they pass on."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from SBGAN.settings import FinetuneSettings, ProgressiveSettings
+from SPADE.engine import config
+from SPADE.settings import SpadeSettings
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+DATA_SETS = ("toy_street", "camvid", "cityscapes", "cityscapes_25k", "ade_indoor")
+STAGES = {"stage1": ProgressiveSettings, "stage2": SpadeSettings, "stage3": FinetuneSettings}
+NAMES = {"stage1": [], "stage2": [], "stage3": ["--layout_name", "a", "--spade_name", "b"]}
+
+
+def flags(data_set, stage):
+    """A stage's settings as its program would get them."""
+    command = f'source "$0"; printf "%s\\n" "${{{stage}[@]}}"'
+    settings = SCRIPTS / data_set / "settings.sh"
+    text = subprocess.run(["bash", "-c", command, settings], check=True, capture_output=True, text=True).stdout
+    return config.parse(STAGES[stage], ["--store", "s", "--name", "n", *NAMES[stage], *text.split()])
+
+
+@pytest.mark.parametrize("data_set", DATA_SETS)
+@pytest.mark.parametrize("stage", STAGES)
+def test_settings_are_flags_of_their_program(data_set, stage):
+    flags(data_set, stage)
+
+
+# The numbers of the paper's recipes: epochs and batch of stage 1; niter, niter_decay, batch of stages 2 and 3; lr_pgan.
+PUBLISHED = {
+    "ade_indoor": ((100, 36), (150, 150, 48), (50, 50, 16, 1e-4)),
+    "cityscapes": ((150, 16), (100, 100, 24), (50, 50, 8, 1e-5)),
+    "cityscapes_25k": ((20, 32), (30, 30, 32), (30, 30, 8, 1e-5)),
+}
+
+
+@pytest.mark.parametrize("data_set", PUBLISHED)
+def test_published_numbers(data_set):
+    one, two, three = (flags(data_set, stage) for stage in STAGES)
+    assert ((one.epochs, one.batch_size), (two.niter, two.niter_decay, two.batch_size)) == PUBLISHED[data_set][:2]
+    assert (three.niter, three.niter_decay, three.batch_size, three.lr_pgan) == PUBLISHED[data_set][2]
+    assert two.upsampling == ("normal" if data_set == "ade_indoor" else "more")
+    assert (one.lr, two.lr, three.lr, three.lambda_pgan, three.lambda_D2) == (1e-3, 2e-4, 2e-4, 10.0, 0.1)
+    assert (one.fmap_base, one.fmap_max, two.ngf, two.ndf, two.hidden, two.d_strides) == (8192, 512, 64, 64, 128, (2, 2, 2, 1))
+
+
+def run(data_set, script, *arguments, cwd, **variables):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **{k: str(v) for k, v in variables.items()}}
+    command = ["bash", str(SCRIPTS / data_set / f"{script}.sh"), *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+
+
+def test_from_any_directory_with_further_flags_and_variables(toy_store, tmp_path):
+    places = dict(store=toy_store, weights=tmp_path / "my weights", logs=tmp_path / "my logs", name="mine")
+    tiny = "--max_dim 4 --epochs 1 --batch_size 8 --fmap_max 4 --latent_dim 4 --num_eval 8 --device cpu".split()
+    done = run("toy_street", "train_progressive_seg", *tiny, cwd=tmp_path, **places)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "my weights/mine_layout/layout_2.pt").is_file()
+    missing = run("toy_street", "train_finetune_end2end", cwd=tmp_path, pro_iter=7, **places)
+    assert missing.returncode == 2 and "--pro_iter is 7" in missing.stderr
+
+
+def test_a_store_that_is_not_there_needs_a_source(tmp_path):
+    done = run("camvid", "train_spade", "--batch_size", "4", cwd=tmp_path, store=tmp_path / "none")
+    assert done.returncode == 2 and "--source" in done.stderr and not any(tmp_path.iterdir())
+    done = run("camvid", "train_spade", "--source", tmp_path / "no such", cwd=tmp_path, store=tmp_path / "none")
+    assert done.returncode == 2 and "no such" in done.stderr
