@@ -22,7 +22,7 @@ SOURCES = {
 
 def parse_arguments(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m datasets.prepare", description=__doc__)
-    names = parser.add_subparsers(dest="name", required=True, metavar="NAME")
+    names = parser.add_subparsers(dest="dataset", required=True, metavar="NAME")
     for name, source in SOURCES.items():
         own = names.add_parser(name, help=source.__doc__.splitlines()[0], description=source.__doc__,
                                formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
@@ -40,7 +40,7 @@ def main(argv=None) -> None:
     check_size(args.height, args.width)
     if args.workers < 1:
         raise UserError(f"--workers {args.workers}: no number of processes; use 1 or more")
-    plan = SOURCES[args.name].plan(args)
+    plan = SOURCES[args.dataset].plan(args)
     pack(plan, Path(args.out), args.workers)
     counts = ", ".join(f"{len(items)} {split}" for split, items in plan.splits.items())
     print(f"{args.out}: {plan.name} at {plan.height}x{plan.width}, {plan.label_space.num_classes} classes, {counts}")

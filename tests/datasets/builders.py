@@ -48,3 +48,84 @@ def build_camvid(root, height=24, width=32, names=("a", "b", "c")):
             save_png(root / "labels" / split / f"{name}.png", labels)
             content[split, name] = (image, labels)
     return content
+
+
+def build_cityscapes(root, frames=("aachen/aachen_000000_000019", "bochum/bochum_000001_000313"), top=""):
+    """The official folders, `top` in between, with all files that come along; {(split, frame): (image, ids)}."""
+    rng = np.random.default_rng(2)
+    content = {}
+    for split in ("train", "val"):
+        for frame in frames:
+            image, _ = random_pair(rng, 32, 64)
+            ids = rng.choice([*range(34), 255], (32, 64)).astype(np.uint8)
+            save_png(root / f"{top}leftImg8bit/{split}/{frame}_leftImg8bit.png", image)
+            annotation = root / f"{top.replace('leftImg8bit', 'gtFine')}gtFine/{split}"
+            save_png(annotation / f"{frame}_gtFine_labelIds.png", ids)
+            save_png(annotation / f"{frame}_gtFine_instanceIds.png", ids.astype(np.uint16) * 1000)
+            save_png(annotation / f"{frame}_gtFine_color.png", np.dstack([image, image[..., :1]]))
+            (annotation / f"{frame}_gtFine_polygons.json").write_text("{}")
+            content[split, frame] = (image, ids)
+    return content
+
+
+EXTRA_FRAMES = ("bamberg_000000_000026", "bamberg_000000_000223", "ulm_000001_000005")
+
+
+def build_cityscapes_25k(root, label_values=tuple(range(34))):
+    """Fine frames relabelled, and extra frames with one more that has no label, as in the official archive."""
+    content = build_cityscapes(root)
+    rng = np.random.default_rng(3)
+    for split, frame in content:
+        ids = rng.choice(label_values, (32, 64)).astype(np.uint8)
+        save_png(root / f"gtFine_new/{split}/{frame}_gtFine_labelIds.png", ids)
+        content[split, frame] = (content[split, frame][0], ids)
+    extra = root / "leftImg8bit_trainextra/leftImg8bit/train_extra"
+    for frame in EXTRA_FRAMES:
+        image, _ = random_pair(rng, 32, 64)
+        ids = rng.choice(label_values, (32, 64)).astype(np.uint8)
+        save_png(extra / frame.split("_")[0] / f"{frame}_leftImg8bit.png", image)
+        save_png(root / "drn_d_105_000_test" / f"{frame}_leftImg8bit.png", ids)
+        content["extra", frame] = (image, ids)
+    save_png(extra / "troisdorf" / "troisdorf_000000_000073_leftImg8bit.png", np.zeros((32, 64, 3), np.uint8))
+    return content
+
+
+def save_jpeg(path, array):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path, quality=95)
+
+
+def build_ade_authors(root, top=""):
+    """The authors' archive: images and labels of one room may differ in size."""
+    rng = np.random.default_rng(4)
+    sizes = {"bedroom": ((40, 60), (40, 60)), "kitchen": ((60, 30), (120, 60)), "office": ((100, 100), (50, 50))}
+    content = {}
+    for split, kind in (("train", ""), ("val", "val_")):
+        for number, (scene, (image_size, label_size)) in enumerate(sizes.items()):
+            name = f"{scene}/ADE_{split}_{number:08d}"
+            image, _ = random_pair(rng, *image_size)
+            ids = rng.integers(0, 95, label_size, dtype=np.uint8)
+            save_jpeg(root / f"{top}ADE15c_indoor_{kind}img/{name}.jpg", image)
+            save_png(root / f"{top}ADE15c_indoor_{kind}lbl/{name}.png", ids)
+            content[split, name] = (image, ids)
+    return content
+
+
+def build_ade_challenge(root):
+    """The official release: rooms and one street, classes 1..150 and 0; returns the training label arrays of rooms."""
+    rng = np.random.default_rng(5)
+    release, scenes, rooms = root / "ADEChallengeData2016", [], []
+    for split, short in (("training", "train"), ("validation", "val")):
+        for number, scene in enumerate(["bathroom", "street", "corridor", "bathroom"]):
+            name = f"ADE_{short}_{number:08d}"
+            scenes.append(f"{name} {scene}")
+            image, _ = random_pair(rng, 40, 50)
+            ids = np.minimum(rng.geometric(0.02, (40, 50)), 150).astype(np.uint8) - (rng.random((40, 50)) < 0.1)
+            save_jpeg(release / f"images/{split}/{name}.jpg", image)
+            save_png(release / f"annotations/{split}/{name}.png", ids.astype(np.uint8))
+            if split == "training" and scene != "street":
+                rooms.append(ids)
+    (release / "sceneCategories.txt").write_text("\n".join(scenes) + "\n")
+    names = [f"{i}\t0.1\t10\t1\tthing{i % 140}, other" for i in range(1, 151)]
+    (release / "objectInfo150.txt").write_text("\n".join(["Idx\tRatio\tTrain\tVal\tName", *names]) + "\n")
+    return rooms

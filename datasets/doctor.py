@@ -1,0 +1,95 @@
+"""python -m datasets.doctor STORE, or --images DIR --labels DIR: what is in the data, and what to mend.
+
+Ends with `ok` and exit status 0, or with the list of what to mend and exit status 1.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from datasets.errors import UserError, exit_on_user_error
+from datasets.examine import Examination, examine_folders, examine_store
+from datasets.labels import load_space
+from datasets.packing import available_cores
+from datasets.report import page
+from datasets.sources.folder import add_pair_arguments, endings
+
+LISTED = 10  # problems of a kind that are printed
+
+
+def parse_arguments(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m datasets.doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("store", nargs="?", help="a packed store")
+    add_pair_arguments(parser, required=False)
+    parser.add_argument("--report", help="HTML file to write: classes, pictures over layouts, the worst files")
+    parser.add_argument("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
+    return parser.parse_args(argv)
+
+
+@exit_on_user_error
+def main(argv=None) -> None:
+    args = parse_arguments(argv)
+    if bool(args.store) == bool(args.images or args.labels) or bool(args.images) != bool(args.labels):
+        raise UserError("datasets.doctor: wants either STORE or both --images and --labels; give one of the two")
+    if args.store:
+        found = examine_store(Path(args.store))
+    else:
+        space = load_space(args.labelspace) if args.labelspace else None
+        palette = args.palette if space else "ids"
+        found = examine_folders(Path(args.images), Path(args.labels), endings(args), space, palette, args.workers)
+    if args.report:
+        write_report(Path(args.report), page(found))
+    print("\n".join(summary(found)))
+    if found.problems:
+        sys.exit(1)
+
+
+def summary(found: Examination) -> list[str]:
+    lines = [found.title]
+    lines.append("pairs    " + (", ".join(f"{count} {split}" for split, count in found.pairs.items()) or "none"))
+    sizes = [f"{width}x{height} ({count})" for (height, width), count in found.sizes.most_common(5)]
+    more = f" and {len(found.sizes) - 5} more sizes" if len(found.sizes) > 5 else ""
+    lines.append("sizes    " + ", ".join(sizes) + more)
+    lines += class_table(found)
+    lines += [f"note     {note}" for note in found.notes]
+    kinds = list(dict.fromkeys(p.kind for p in found.problems))
+    for kind in kinds:
+        messages = [p.message for p in found.problems if p.kind == kind]
+        lines.append(f"mend     {kind} ({len(messages)})")
+        lines += [f"  {message}" for message in messages[:LISTED]]
+        if len(messages) > LISTED:
+            lines.append(f"  and {len(messages) - LISTED} more")
+    lines.append(f"{len(found.problems)} to mend" if found.problems else "ok")
+    return lines
+
+
+def class_table(found: Examination) -> list[str]:
+    """One line per class: share of pixels in each split, and how many pairs have it."""
+    if not found.pixels:
+        return []
+    width = max(len(name) for name in found.class_names)
+    lines = ["classes  " + " " * width + "".join(f"{split:>10} {'pairs':>6}" for split in found.pixels)]
+    for i, name in enumerate(found.class_names):
+        shares = "".join(
+            f"{100 * pixels[i] / max(1, pixels.sum()):9.3f}% {found.images_with[split][i]:6}"
+            for split, pixels in found.pixels.items()
+        )
+        lines.append(f"  {i:>5}  {name:<{width}}{shares}")
+    return lines
+
+
+def write_report(path: Path, html: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(html, encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        raise UserError(f"--report {path}: cannot be written ({error.strerror}); choose another file") from None
+    print(f"report: {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,260 @@
+"""Everything that can be known of a store or of folders of pairs, without stopping at the first thing that is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import zlib
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from datasets.errors import UserError
+from datasets.files import read_image, read_label, read_label_pixels, read_raw_ids, scan_files, without_partner
+from datasets.labels import LabelSpace, OutsideTable, colourise, distinct_colours
+from datasets.packed import PREPARE_AGAIN, Split, open_store
+from datasets.packing import in_parallel
+
+UNUSABLE, OUTSIDE, SIZES, LONELY, NAMES, DUPLICATE, DAMAGED, EMPTY = (
+    "files that cannot be used",
+    "labels outside the table",
+    "images and labels of different size",
+    "files without partner",
+    "file names",
+    "identical images",
+    "damaged pairs of the store",
+    "nothing there",
+)
+SHEET_PAIRS, SHEET_HEIGHT, OFFENDERS = 12, 128, 6
+
+
+@dataclass(frozen=True)
+class Problem:
+    kind: str
+    message: str  # names the file and says what to do
+    pixels: int = 0
+    label: Path | None = None
+
+
+@dataclass
+class Examination:
+    title: str
+    class_names: tuple[str, ...] = ()
+    colours: np.ndarray | None = None  # uint8 [C,3]
+    pairs: Counter = field(default_factory=Counter)  # split -> how many
+    pixels: dict[str, np.ndarray] = field(default_factory=dict)  # split -> int64 [C]
+    images_with: dict[str, np.ndarray] = field(default_factory=dict)  # split -> int64 [C], pairs that have the class
+    sizes: Counter = field(default_factory=Counter)  # (height, width) -> pairs
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    sheet: list[tuple[str, np.ndarray, np.ndarray]] = field(default_factory=list)  # name, image, colours: [h,w,3] each
+    offenders: list[tuple[str, np.ndarray]] = field(default_factory=list)  # name, label with magenta where it is wrong
+
+    def count(self, split: str, class_pixels: np.ndarray) -> None:
+        """Adds one pair's pixels of each class [C]."""
+        none = np.zeros(len(class_pixels), np.int64)
+        self.pixels[split] = self.pixels.get(split, none) + class_pixels
+        self.images_with[split] = self.images_with.get(split, none) + (class_pixels > 0)
+
+    def note_absent_classes(self) -> None:
+        for split, pixels in self.pixels.items():
+            absent = [name for name, count in zip(self.class_names, pixels, strict=True) if count == 0]
+            if absent:
+                self.notes.append(f"{split}: {len(absent)} classes never appear: {', '.join(absent)}")
+
+    def note_duplicates(self, names_by_digest: dict[bytes, list[str]]) -> None:
+        for first, *copies in names_by_digest.values():
+            if copies:
+                more = f" and {len(copies) - 1} more" if len(copies) > 1 else ""
+                message = f"{copies[0]}: the same picture as {first}{more}; keep one of them"
+                self.problems.append(Problem(DUPLICATE, message))
+
+
+# --- a packed store
+
+
+def examine_store(path: Path) -> Examination:
+    store = open_store(path)
+    space = store.label_space
+    title = f"{path}: {store.name}, {store.height}x{store.width}, {space.num_classes} classes"
+    found = Examination(title, space.names, space.colours)
+    digests: dict[bytes, list[str]] = {}
+    for split in store.splits.values():
+        tasks = [(split, i, space.num_classes) for i in range(len(split))]
+        for (_, i, _), (class_pixels, digest, damage) in zip(
+            tasks, in_parallel(_examine_packed_pair, tasks, 1, f"reading {split.name}"), strict=True
+        ):
+            found.pairs[split.name] += 1
+            found.sizes[split.size(i)] += 1
+            found.count(split.name, class_pixels)
+            digests.setdefault(digest, []).append(f"{split.name}/{split.names[i]}")
+            if damage:
+                message = f"{path}: pair {split.names[i]} of split {split.name} {damage}; {PREPARE_AGAIN}"
+                found.problems.append(Problem(DAMAGED, message))
+        if len(found.sheet) < SHEET_PAIRS and not found.problems:
+            for i in _spread(len(split), SHEET_PAIRS // len(store.splits)):
+                image, labels = split.image(i).transpose(1, 2, 0), split.layout(i)
+                found.sheet.append(_thumbnails(f"{split.name}/{split.names[i]}", image, labels, space.colours))
+    found.note_duplicates(digests)
+    found.note_absent_classes()
+    found.notes.append(f"scores are measured against split '{store.reference}'")
+    return found
+
+
+def _examine_packed_pair(task: tuple[Split, int, int]) -> tuple[np.ndarray, bytes, str | None]:
+    """(pixels of each class [C], digest of the image, what is wrong with it)"""
+    split, i, num_classes = task
+    image, labels = split.image(i), split.layout(i)
+    counts = np.bincount(labels.reshape(-1), minlength=num_classes)
+    damage = None
+    if zlib.crc32(labels, zlib.crc32(image)) != split.crc32[i]:
+        damage = "is not what was written (its checksum differs)"
+    elif len(counts) > num_classes:
+        damage = f"has the train id {labels.max()}, and there are {num_classes} classes"
+    return counts[:num_classes], hashlib.blake2b(image).digest(), damage
+
+
+# --- folders of images and labels
+
+
+@dataclass(frozen=True)
+class Pair:
+    name: str
+    image: Path
+    label: Path
+
+
+def examine_folders(
+    images: Path,
+    labels: Path,
+    endings: tuple[tuple[str, ...], tuple[str, ...]],
+    space: LabelSpace | None,
+    palette: str | None,
+    workers: int,
+) -> Examination:
+    """`space` None: ids as they are found."""
+    found = Examination(f"{images} with {labels}")
+    image_files, image_problems = scan_files(images, endings[0])
+    label_files, label_problems = scan_files(labels, endings[1])
+    found.problems += [Problem(NAMES, str(e)) for e in image_problems + label_problems]
+    for directory, files, wanted in ((images, image_files, endings[0]), (labels, label_files, endings[1])):
+        if not files:
+            found.problems.append(Problem(EMPTY, f"{directory}: no *{', *'.join(wanted)} files in it; check the path"))
+    found.problems += [Problem(LONELY, str(e)) for e in without_partner(image_files, label_files)]
+    pairs = [Pair(key, image_files[key], label_files[key]) for key in sorted(image_files.keys() & label_files.keys())]
+
+    tasks = [(pair, space, palette) for pair in pairs]
+    results = list(in_parallel(_examine_pair, tasks, workers, "examining pairs"))
+    if space is None:
+        ids = np.flatnonzero(sum((r.class_pixels for r in results if r.class_pixels is not None), np.zeros(256, int)))
+        found.class_names = tuple(f"id_{i}" for i in ids)
+        found.colours = np.array(distinct_colours(max(1, len(ids))), np.uint8)
+    else:
+        ids, found.class_names, found.colours = np.arange(space.num_classes), space.names, space.colours
+    digests: dict[bytes, list[str]] = {}
+    good = []
+    for pair, result in zip(pairs, results, strict=True):
+        found.pairs[_split_of(pair.name)] += 1
+        found.problems += result.problems
+        if result.digest:
+            digests.setdefault(result.digest, []).append(str(pair.image))
+        if result.class_pixels is not None:
+            found.count(_split_of(pair.name), result.class_pixels[ids])
+        if result.size:
+            found.sizes[result.size] += 1
+        if not result.problems:
+            good.append(pair)
+    found.note_duplicates(digests)
+    found.note_absent_classes()
+    palettes = [pair.label for pair, result in zip(pairs, results, strict=True) if result.has_palette]
+    if palettes:
+        found.notes.append(
+            f"{len(palettes)} labels have a palette, as {palettes[0]}: see --palette for how they are read"
+        )
+    if len(found.sizes) > 1:
+        found.notes.append("pictures of several sizes: each is cropped to the store's proportions and resized")
+    for pair in (good[i] for i in _spread(len(good), SHEET_PAIRS)):
+        train_ids = read_label(pair.label, space, palette) if space else np.searchsorted(ids, read_raw_ids(pair.label))
+        found.sheet.append(_thumbnails(pair.name, read_image(pair.image), train_ids, found.colours))
+    outside = sorted((p for p in found.problems if p.kind == OUTSIDE), key=lambda p: -p.pixels)
+    found.problems = [p for p in found.problems if p.kind != OUTSIDE] + outside  # worst first
+    found.offenders = [_mark_outside(p, space) for p in outside[:OFFENDERS]]
+    return found
+
+
+@dataclass(frozen=True)
+class PairResult:
+    size: tuple[int, int] | None
+    class_pixels: np.ndarray | None  # [256], by train id, or by raw id where there is no table
+    digest: bytes | None  # of the image's pixels
+    has_palette: bool
+    problems: list[Problem]
+
+
+def _examine_pair(task: tuple[Pair, LabelSpace | None, str | None]) -> PairResult:
+    pair, space, palette = task
+    problems, image, labels = [], None, None
+    try:
+        image = read_image(pair.image)
+    except UserError as error:
+        problems.append(Problem(UNUSABLE, str(error)))
+    try:
+        labels = read_label(pair.label, space, palette) if space else read_raw_ids(pair.label)
+    except OutsideTable as error:
+        problems.append(Problem(OUTSIDE, str(error), error.pixels, pair.label))
+    except UserError as error:
+        problems.append(Problem(UNUSABLE, str(error)))
+    if image is not None and labels is not None and image.shape[:2] != labels.shape:
+        problems.append(Problem(
+            SIZES, f"{pair.label}: {labels.shape[1]}x{labels.shape[0]} pixels, but {pair.image} has "
+            f"{image.shape[1]}x{image.shape[0]}; make them the same size or remove the pair"
+        ))  # fmt: skip
+    return PairResult(
+        size=None if image is None else image.shape[:2],
+        class_pixels=None if labels is None else np.bincount(labels.reshape(-1), minlength=256),
+        digest=None if image is None else hashlib.blake2b(image.tobytes() + str(image.shape).encode()).digest(),
+        has_palette=labels is not None and read_label_pixels(pair.label)[1] is not None,
+        problems=problems,
+    )
+
+
+def _split_of(name: str) -> str:
+    top = name.split("/")[0]
+    return top if top in ("train", "val", "test") and "/" in name else "all"
+
+
+def _mark_outside(problem: Problem, space: LabelSpace) -> tuple[str, np.ndarray]:
+    """The label in dim colours, magenta where its ids or colours aren't in the table, single pixels enlarged."""
+    pixels, palette = read_label_pixels(problem.label)
+    if palette is not None and not space.has_raw_ids:
+        pixels = palette[pixels]
+    if pixels.ndim == 3:
+        known, shown = (pixels[:, :, None] == space.colours).all(-1).any(-1), pixels
+    else:
+        known = np.isin(pixels, [i for c in space.classes for i in c.raw_ids])
+        shown = colourise(dataclasses.replace(space, unlisted=0).remap(pixels, problem.label), space.colours)
+    outside = _shrink(np.where(known, 0, 255).astype(np.uint8), Image.Resampling.BOX)
+    outside = np.asarray(Image.fromarray(outside).filter(ImageFilter.MaxFilter(3))) > 0
+    dim = _shrink(shown, Image.Resampling.NEAREST) // 2
+    return problem.label.name, np.where(outside[..., None], np.uint8([255, 0, 255]), dim)
+
+
+# --- pictures for the report
+
+
+def _spread(count: int, wanted: int) -> list[int]:
+    return sorted(set(np.linspace(0, count - 1, min(wanted, count)).astype(int).tolist())) if count else []
+
+
+def _thumbnails(name: str, image: np.ndarray, labels: np.ndarray, colours: np.ndarray):
+    shown = colourise(labels, colours)
+    return name, _shrink(image, Image.Resampling.BICUBIC), _shrink(shown, Image.Resampling.NEAREST)
+
+
+def _shrink(picture: np.ndarray, how: Image.Resampling) -> np.ndarray:
+    height, width = picture.shape[:2]
+    size = (max(1, round(width * SHEET_HEIGHT / height)), SHEET_HEIGHT)
+    return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize(size, how))
