@@ -4,7 +4,10 @@ Taken as `images/train, labels/train, ...` or as in the SegNet tutorial, `train,
 in between. Validation is one clip of 6.7 seconds, so scores are measured against the training split.
 """
 
+from __future__ import annotations
+
 import functools
+from pathlib import Path
 
 from datasets.errors import UserError
 from datasets.labels import load_space
@@ -33,9 +36,10 @@ def plan(args) -> Plan:
     return Plan("camvid", space, args.height, args.width, "train", splits, load)
 
 
-def _folders(source, split):
+def _folders(source: str, split: str) -> tuple[Path, Path] | None:
+    """(images, labels), which lie side by side in one of two ways"""
     for images, labels in ((f"images/{split}", f"labels/{split}"), (split, f"{split}annot")):
-        found = find_directory(source, images), find_directory(source, labels)
-        if all(found):
-            return found
+        found = find_directory(source, labels)
+        if found and (found.parents[labels.count("/")] / images).is_dir():
+            return found.parents[labels.count("/")] / images, found
     return None

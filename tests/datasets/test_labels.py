@@ -6,6 +6,7 @@ import torch
 
 from datasets.errors import UserError
 from datasets.labels import SPACES_DIR, LabelSpace, colourise, distinct_colours, load_space, one_hot
+from datasets.sources import toy_street
 from tests.datasets.builders import space_of
 
 CLASS_COUNTS = {"ade_indoor": 95, "camvid": 12, "cityscapes": 35, "cityscapes_25k": 20, "toy_street": 11}
@@ -33,6 +34,13 @@ def test_tables_that_come_with_the_code(name):
 
 def test_every_table_is_tested():
     assert {path.stem for path in SPACES_DIR.glob("*.json")} == set(CLASS_COUNTS)
+
+
+def test_toy_street_table_is_the_programs():
+    space = load_space("toy_street")
+    assert tuple((c.name, c.colour, c.raw_ids) for c in space.classes) == tuple(
+        (name, colour, (i,)) for i, (name, colour) in enumerate(toy_street.CLASSES)
+    )
 
 
 def test_cityscapes_25k_is_the_usual_19_train_ids():
