@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -82,18 +83,13 @@ class StoreWriter:
         self._splits = splits
 
     def __enter__(self) -> StoreWriter:
-        try:
+        with self._reporting_disk():
             self._claim()
             try:
                 self._reserve()
             except BaseException:
                 self._discard()
                 raise
-        except OSError as error:
-            raise UserError(
-                f"{error.filename or self.target}: cannot write the store ({error.strerror}); "
-                "mend permissions, free space, or choose another --out"
-            ) from None
         return self
 
     def write(self, split: str, i: int, image: np.ndarray, labels: np.ndarray) -> None:
@@ -102,10 +98,23 @@ class StoreWriter:
 
     def __exit__(self, error_type, error, traceback) -> None:
         try:
-            if error_type is None:
-                self._finish()
+            with self._reporting_disk():
+                if error is None:
+                    self._finish()
+                elif isinstance(error, OSError):
+                    raise error
         finally:
             self._discard()
+
+    @contextlib.contextmanager
+    def _reporting_disk(self):
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"{error.filename or self.target}: cannot write the store ({error.strerror}); "
+                "mend permissions, free space, or choose another --out"
+            ) from None
 
     def _claim(self) -> None:
         """The partial directory is ours alone; what a killed process left there goes."""
@@ -129,7 +138,7 @@ class StoreWriter:
         needed, free = 4 * sum(pixels.values()), shutil.disk_usage(self.partial).free
         if needed > free:
             raise UserError(
-                f"{self.target}: needs {needed / 1e9:.2f} GB and the disk has {free / 1e9:.2f} GB free; "
+                f"{self.target}: needs {needed / 1e6:.1f} MB and the disk has {free / 1e6:.1f} MB free; "
                 "free some space, choose another --out, or a smaller --height"
             )
         reserve = getattr(os, "posix_fallocate", lambda file, _, size: os.ftruncate(file, size))  # not on macOS

@@ -1,7 +1,8 @@
 """CamVid in the SegNet split (367 / 101 / 233 frames of 480x360, ids 0..10 and 11 = void, which stays a class).
 
-Taken as `images/train, labels/train, ...` or as in the SegNet tutorial, `train, trainannot, ...`, also with a folder
-in between. Validation is one clip of 6.7 seconds, so scores are measured against the training split.
+Taken as `images/train, labels/train, ...`, as `train/images, train/labels, ...`, or as in the SegNet tutorial,
+`train, trainannot, ...`, also with folders in between. Frames are cropped to the centre, 480x240 for 2:1. Validation
+is one clip of 6.7 seconds, so scores are measured against the training split.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 from datasets.errors import UserError
 from datasets.labels import load_space
 from datasets.packing import Plan
-from datasets.sources.pairs import find_directory, load_pair, pair_items
+from datasets.sources.pairs import find_directory, load_pair, note_counts, pair_items
 
 
 def add_arguments(parser):
@@ -31,14 +32,21 @@ def plan(args) -> Plan:
                 f"--source {args.source}: no images/{split} with labels/{split} and no {split} with {split}annot; "
                 "give the folder that holds them"
             )
+    note_counts(splits, {"train": 367, "val": 101})
     space = load_space("camvid")
     load = functools.partial(load_pair, space=space)
     return Plan("camvid", space, args.height, args.width, "train", splits, load)
 
 
 def _folders(source: str, split: str) -> tuple[Path, Path] | None:
-    """(images, labels), which lie side by side in one of two ways"""
-    for images, labels in ((f"images/{split}", f"labels/{split}"), (split, f"{split}annot")):
+    """(images, labels), however they lie side by side"""
+    arrangements = (
+        (f"images/{split}", f"labels/{split}"),
+        (f"{split}/images", f"{split}/labels"),
+        (split, f"{split}annot"),
+        (split, f"{split}_labels"),
+    )
+    for images, labels in arrangements:
         found = find_directory(source, labels)
         if found and (found.parents[labels.count("/")] / images).is_dir():
             return found.parents[labels.count("/")] / images, found

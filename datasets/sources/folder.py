@@ -1,7 +1,15 @@
 """Your own pictures: a folder of images and a folder of label PNGs with the same names, no code to edit.
 
-Both may have subfolders; where both have `train` and `val` (and `test`), those are the splits, else some of the
-pairs are set aside for validation. Without a table, every id that occurs is a class.
+Both may have subfolders; where there are `train` and `val` (and `test`), those are the splits, else some of the pairs
+are set aside for validation. Pictures are cropped to the centre in the proportions of --height and --width.
+
+Labels are 8-bit PNGs of ids; without a table, every id that occurs is a class. A table gives names and colours, maps
+raw ids to classes, and makes any other id an error (or, with "unlisted": 0, a class). Classes without raw_ids are known
+by their colour, for colour-coded labels:
+
+    {"name": "mine", "unlisted": "error", "classes": [
+      {"train_id": 0, "name": "sky", "colour": [70, 130, 180], "raw_ids": [0]},
+      {"train_id": 1, "name": "road", "colour": [128, 64, 128], "raw_ids": [7, 8]}]}
 """
 
 from __future__ import annotations
@@ -17,6 +25,12 @@ from datasets.files import IMAGE_SUFFIXES, LABEL_SUFFIXES, read_raw_ids
 from datasets.labels import LabelClass, LabelSpace, distinct_colours, load_space
 from datasets.packing import Item, Plan, in_parallel
 from datasets.sources.pairs import load_pair, pair_items
+
+SPLIT_FOLDERS = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
 
 
 def add_arguments(parser):
@@ -74,10 +88,17 @@ def _items(args, images: Path, labels: Path) -> list[Item]:
 
 def _split_folders(args) -> dict[str, list[Item]] | None:
     images, labels = Path(args.images), Path(args.labels)
-    if not (images / "train").is_dir() or not (images / "val").is_dir():
+    found = {
+        split: next((name for name in names if (images / name).is_dir()), None)
+        for split, names in SPLIT_FOLDERS.items()
+    }
+    if not found["train"]:
         return None
-    names = [name for name in ("train", "val", "test") if (images / name).is_dir()]
-    return {name: _items(args, images / name, labels / name) for name in names}
+    if not found["val"]:
+        raise UserError(
+            f"{images}: a folder '{found['train']}' and no 'val'; add one, or give {images / found['train']}"
+        )
+    return {split: _items(args, images / name, labels / name) for split, name in found.items() if name}
 
 
 def _split_by_name(items: list[Item], num_val: int | None) -> dict[str, list[Item]]:

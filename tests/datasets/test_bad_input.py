@@ -291,14 +291,15 @@ def test_disk_too_full_to_begin(place, capsys, monkeypatch):
     build_camvid(place / "source")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 1000, 1000))
     arguments = ["camvid", "--source", str(place / "source"), *SMALL]
-    expect_refusal(capsys, arguments, place / "s", str(place / "s"), "0.00 GB free; free some space")
+    expect_refusal(capsys, arguments, place / "s", str(place / "s"), "0.0 MB free; free some space")
 
 
-def test_files_may_not_grow(place, capsys):
-    """A limit on file size stops the reservation as a full disk would."""
+@pytest.mark.parametrize("limit", [1000, 1300])
+def test_files_may_not_grow(limit, place, capsys):
+    """As a full disk: a limit on file size stops the reservation (of 1152 bytes), or the index at the very end."""
     build_camvid(place / "source")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
         arguments = ["camvid", "--source", str(place / "source"), *SMALL]
         expect_refusal(capsys, arguments, place / "s", "cannot write the store", "free space")
@@ -430,6 +431,13 @@ def test_colour_coded_labels_without_a_table(place, capsys):
     folders = ["--images", str(place / "source/images"), "--labels", str(place / "source/labels")]
     words = "labels/train/b.png: colour-coded; give a table"
     expect_refusal(capsys, ["folder", *folders, *SMALL], place / "s", words)
+
+
+def test_training_folder_without_validation(place, capsys):
+    build_camvid(place / "source")
+    shutil.rmtree(place / "source/images/val")
+    folders = ["--images", str(place / "source/images"), "--labels", str(place / "source/labels")]
+    expect_refusal(capsys, ["folder", *folders, *SMALL], place / "s", "images: a folder 'train' and no 'val'")
 
 
 @pytest.mark.parametrize("count", [0, 3, 9])

