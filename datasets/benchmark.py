@@ -7,6 +7,7 @@ Files are in the system's cache in all four cases.
 """
 
 import argparse
+import contextlib
 import os
 import tempfile
 import time
@@ -44,9 +45,7 @@ def main(argv=None) -> None:
     args = parse_arguments(argv)
     if args.pairs < 64:
         raise UserError(f"--pairs {args.pairs}: fewer than a batch of layouts; use at least 64")
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    with tempfile.TemporaryDirectory() as directory:
+    with on_one_core(), tempfile.TemporaryDirectory() as directory:
         sources = save_sources(Path(directory))
         reader = Reader(pack_repeatedly(sources, Path(directory) / "store", args.pairs), seed=0)
         rates = {
@@ -62,6 +61,19 @@ def main(argv=None) -> None:
     print(f"{'':8} {'packed/s':>10} {'wanted':>8} {'decoding/s':>11} {'ratio':>7} {'wanted':>7}")
     for what, (packed, decoded) in rates.items():
         print(f"{what:8} {packed:10.0f} {TARGETS[what]:8} {decoded:11.1f} {packed / decoded:7.0f} {TARGET_RATIO:7}")
+
+
+@contextlib.contextmanager
+def on_one_core():
+    if not hasattr(os, "sched_setaffinity"):  # macOS; nothing here starts threads by itself
+        yield
+        return
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def rate(read, batch_size: int, seconds: float) -> float:

@@ -62,7 +62,7 @@ def in_parallel(function: Callable, tasks: list, workers: int, title: str):
     """Yields function(task) in order, with a progress bar; the first error in that order ends it."""
     bar = tqdm(total=len(tasks), desc=title, unit="", leave=False, disable=None)
     with bar:
-        if workers == 1:
+        if workers == 1 or len(tasks) < 2:
             for task in tasks:
                 yield function(task)
                 bar.update()

@@ -28,10 +28,13 @@ def parse_arguments(argv=None) -> argparse.Namespace:
                                formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
         own.add_argument("--out", required=True, help="the store to write; must not exist")
         own.add_argument("--height", type=int, help="rows of images and layouts, a power of two")
-        own.add_argument("--width", type=int, help="once or twice the height")
+        own.add_argument("--width", type=int, help="once or twice the height (default: the data set's own proportions)")
         own.add_argument("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
         source.add_arguments(own)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.width is None:
+        args.width = args.aspect * args.height  # of the source, by set_defaults
+    return args
 
 
 @exit_on_user_error

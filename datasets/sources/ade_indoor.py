@@ -32,7 +32,7 @@ CHALLENGE_CLASSES, KEPT_CLASSES = 150, 94
 
 def add_arguments(parser):
     parser.add_argument("--source", required=True, help="folder with ADE15c_indoor_* or with ADEChallengeData2016")
-    parser.set_defaults(height=256, width=256)
+    parser.set_defaults(height=256, aspect=1)
 
 
 def plan(args) -> Plan:

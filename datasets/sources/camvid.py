@@ -18,7 +18,7 @@ from datasets.sources.pairs import find_directory, load_pair, note_counts, pair_
 
 def add_arguments(parser):
     parser.add_argument("--source", required=True, help="folder with images/{train,val} and labels/{train,val}")
-    parser.set_defaults(height=64, width=128)
+    parser.set_defaults(height=64, aspect=2)
 
 
 def plan(args) -> Plan:

@@ -16,7 +16,7 @@ LABEL_ENDING = "_gtFine_labelIds.png"
 
 def add_arguments(parser):
     parser.add_argument("--source", required=True, help="folder with leftImg8bit and gtFine")
-    parser.set_defaults(height=256, width=512)
+    parser.set_defaults(height=256, aspect=2)
 
 
 def plan(args) -> Plan:

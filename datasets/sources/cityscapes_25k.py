@@ -43,7 +43,7 @@ def add_arguments(parser):
         choices=("raw", "train"),
         help="whether label files hold Cityscapes' raw ids or train ids 0..18 (default: seen from the files)",
     )
-    parser.set_defaults(height=256, width=512)
+    parser.set_defaults(height=256, aspect=2)
 
 
 def plan(args) -> Plan:

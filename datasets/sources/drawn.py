@@ -13,7 +13,7 @@ def add_arguments(parser):
     parser.add_argument("--num_train", type=int, default=1000, help="training scenes (default 1000)")
     parser.add_argument("--num_val", type=int, default=200, help="validation scenes (default 200)")
     parser.add_argument("--seed", type=int, default=0, help="first scene's seed; another one gives other scenes")
-    parser.set_defaults(height=64, width=128)
+    parser.set_defaults(height=64, aspect=2)
 
 
 def plan(args) -> Plan:

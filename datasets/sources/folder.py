@@ -37,7 +37,7 @@ def add_arguments(parser):
     add_pair_arguments(parser)
     parser.add_argument("--num_val", type=int, help="pairs set aside for validation (default: a tenth)")
     parser.add_argument("--name", default="folder", help="the data set's name")
-    parser.set_defaults(height=256, width=256)
+    parser.set_defaults(height=256, aspect=1)
 
 
 def add_pair_arguments(parser, required=True):

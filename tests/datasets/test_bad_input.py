@@ -178,6 +178,15 @@ def test_one_bad_file(case, place, capsys):
     expect_refusal(capsys, ["camvid", "--source", str(place / "source"), *SMALL], place / "s", words, *names_file)
 
 
+def test_errors_in_other_processes_are_the_same_sentence(place, capsys):
+    """Of several bad files always the first is named."""
+    build_camvid(place / "source", names="abcdefgh")
+    for name in "gcf":
+        truncate(place / f"source/labels/train/{name}.png")
+    arguments = ["camvid", "--source", str(place / "source"), *SMALL[:-1], "3"]
+    expect_refusal(capsys, arguments, place / "s", str(place / "source/labels/train/c.png"), "truncated")
+
+
 # --- folders that are wrong as a whole
 
 

@@ -42,6 +42,12 @@ def test_other_arrangements(tmp_path, images, labels):
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
 
 
+def test_width_follows_height(tmp_path):
+    build_camvid(tmp_path / "camvid")
+    store = prepare(tmp_path / "camvid", tmp_path / "s", "--height", "16", "--workers", "1")
+    assert (store.height, store.width, store.aspect) == (16, 32, 2)
+
+
 def test_processes_do_not_change_bytes(tmp_path):
     build_camvid(tmp_path / "camvid", names=[f"n{i}" for i in range(20)])
     for workers in ("1", "3"):

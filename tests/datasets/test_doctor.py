@@ -157,7 +157,7 @@ def test_what_is_not_there(tmp_path, capsys):
     assert status == 2 and "no such directory" in error
     (tmp_path / "images").mkdir()
     (tmp_path / "labels").mkdir()
-    status, lines, _ = run(capsys, *folders(tmp_path))
+    status, lines, _ = run(capsys, *folders(tmp_path)[:4])
     assert status == 1 and "2 to mend" in lines
 
 
