@@ -7,6 +7,6 @@ width=$((2 * height))
 prepare=(--height "$height" --width "$width")
 
 stage1=(--max_dim 32 --epochs 8 --batch_size 16 --fmap_max 64 --save_every 1000 --num_eval 367)
-stage2=(--niter 10 --niter_decay 10 --batch_size 8 --lr 4e-4 --ngf 16 --hidden 32 --ndf 16 --evaluate_every 0)
-stage3=(--niter 4 --niter_decay 4 --batch_size 8 --lr_pgan 1e-4 --evaluate_every 0)
+stage2=(--niter 6 --niter_decay 6 --batch_size 4 --lr 1e-3 --ngf 16 --hidden 32 --ndf 16 --evaluate_every 0)
+stage3=(--niter 1 --niter_decay 2 --batch_size 4 --lr 4e-4 --lr_pgan 1e-4 --evaluate_every 0)
 scoring=(--num_eval 367)
