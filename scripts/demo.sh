@@ -7,7 +7,6 @@ start=$SECONDS
 
 recipes="$root/scripts/toy_street"
 (
-    dataset= store= height= # of settings.sh
     source "$recipes/settings.sh"
     source "$root/scripts/recipe.sh"
     prepare_store
