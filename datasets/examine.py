@@ -154,21 +154,7 @@ def examine_folders(
         found.colours = np.array(distinct_colours(max(1, len(ids))), np.uint8)
     else:
         ids, found.class_names, found.colours = np.arange(space.num_classes), space.names, space.colours
-    digests: dict[bytes, list[str]] = {}
-    good = []
-    for pair, result in zip(pairs, results, strict=True):
-        found.pairs[_split_of(pair.name)] += 1
-        found.problems += result.problems
-        if result.digest:
-            digests.setdefault(result.digest, []).append(str(pair.image))
-        if result.class_pixels is not None:
-            found.count(_split_of(pair.name), result.class_pixels[ids])
-        if result.size:
-            found.sizes[result.size] += 1
-        if not result.problems:
-            good.append(pair)
-    found.note_duplicates(digests)
-    found.note_absent_classes()
+    good = _tally(found, pairs, results, ids)
     palettes = [pair.label for pair, result in zip(pairs, results, strict=True) if result.has_palette]
     if palettes:
         found.notes.append(
@@ -183,6 +169,24 @@ def examine_folders(
     found.problems = [p for p in found.problems if p.kind != OUTSIDE] + outside  # worst first
     found.offenders = [_mark_outside(p, space) for p in outside[:OFFENDERS]]
     return found
+
+
+def _tally(found: Examination, pairs: list[Pair], results: list[PairResult], ids: np.ndarray) -> list[Pair]:
+    """Adds up what was found of each pair; returns those without a problem."""
+    digests: dict[bytes, list[str]] = {}
+    for pair, result in zip(pairs, results, strict=True):
+        split = _split_of(pair.name)
+        found.pairs[split] += 1
+        found.problems += result.problems
+        if result.digest:
+            digests.setdefault(result.digest, []).append(str(pair.image))
+        if result.class_pixels is not None:
+            found.count(split, result.class_pixels[ids])
+        if result.size:
+            found.sizes[result.size] += 1
+    found.note_duplicates(digests)
+    found.note_absent_classes()
+    return [pair for pair, result in zip(pairs, results, strict=True) if not result.problems]
 
 
 @dataclass(frozen=True)
