@@ -53,6 +53,15 @@ def fsd_grid(real, generated, cells=4):
     return frechet_distance(grid_proportions(real, num_classes, cells), grid_proportions(generated, num_classes, cells))
 
 
+def class_shares(real, generated, names) -> dict:
+    """Share of all pixels of each class, {name: {"real", "generated", "gained"}}; gained is the difference."""
+    shares = [class_proportions(layouts, len(names)).mean(0).tolist() for layouts in (real, generated)]
+    return {
+        name: {"real": of_real, "generated": of_generated, "gained": of_generated - of_real}
+        for name, of_real, of_generated in zip(names, *shares, strict=True)
+    }
+
+
 def _classes_that_occur(real, generated):
     """Classes above the highest that occurs would add columns of zeros, which add nothing to the distance."""
     return 1 + max(int(real.max()), int(generated.max()))

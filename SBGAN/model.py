@@ -3,28 +3,92 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from datasets.errors import UserError
 from datasets.labels import LabelSpace
+from SBGAN.discretize import argmax
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
 from SPADE.engine import checkpoint
-from SPADE.engine.device import place
+from SPADE.engine.device import pick, place
+from SPADE.engine.evaluation import evaluating
+from SPADE.engine.images import to_uint8
 from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
+from SPADE.sampling import latents
 
 
 @dataclass(frozen=True)
 class Model:
-    """Both generators, and what is known of their data."""
+    """The generators of a checkpoint, and what is known of their data. One of stage 2 has no layout generator."""
 
-    layout_generator: LayoutGenerator
-    spade_generator: SPADEGenerator
+    layout_generator: LayoutGenerator | None
+    spade_generator: SPADEGenerator | None
     label_space: LabelSpace
     data: dict
+    encoder: StyleEncoder | None = None
+
+    @property
+    def device(self):
+        return next((self.layout_generator or self.spade_generator).parameters()).device
+
+    def sample(self, seeds):
+        """Layouts uint8 [N,1,h,w] (train ids) and images uint8 [N,3,H,W], one for each seed, on the CPU."""
+        layouts = self.sample_layouts(seeds)
+        return layouts, self.render(layouts, seeds)
+
+    def sample_layouts(self, seeds):
+        """uint8 [N,1,h,w], one by one: a convolution rounds differently in another batch, and an argmax would jump."""
+        if self.layout_generator is None:
+            raise UserError("this model has no layout generator (stage 2); name one of stage 3, or render layouts")
+        with evaluating(self.layout_generator):
+            z = latents(seeds, self.layout_generator.latent_dim, self.device)
+            return torch.cat([argmax(self.layout_generator(one)).cpu() for one in z.split(1)])
+
+    def render(self, layouts, seeds, style=None):
+        """Images uint8 [N,3,H,W] of layouts uint8 [N,1,h,w], as one batch. Styles: of the seeds, or style [1,D]."""
+        generator = self.spade_generator
+        if generator is None:
+            raise UserError("this model draws layouts alone (stage 1); take one of stage 3, or name SPADE's too")
+        if style is None and generator.style_dim:
+            style = latents(seeds, generator.style_dim, self.device)
+        elif style is not None:
+            style = style.expand(len(layouts), -1)
+        with evaluating(generator):
+            return to_uint8(generator(layouts.to(self.device), style=style)).cpu()
+
+
+def load(path, spade_path=None, device=None) -> Model:
+    """A trained model from a checkpoint of stage 3, of stage 2 (renders layouts), of stage 1 (draws layouts), or of
+    stage 1 with SPADE's in `spade_path`: the system before fine-tuning. device: default CUDA if there is one."""
+    device = pick(device) if device is None or isinstance(device, str) else device
+    if spade_path is not None:
+        return load_pair(Path(path), Path(spade_path), device)
+    stage = stage_of(path)
+    if stage not in ("layout_gan", "spade"):
+        return load_joined(Path(path), device)
+    content = checkpoint.load(Path(path), stage)
+    return load_one(content, device)
+
+
+def stage_of(path) -> str | None:
+    """Which training wrote a checkpoint; None where it can't be told, of which `checkpoint.load` says more."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)["stage"]
+    except Exception:  # whatever a damaged file raises
+        return None
 
 
 def load_joined(path: Path, device) -> Model:
     """From a checkpoint of stage 3."""
     content = checkpoint.load(path, "finetune")
     return build(content["networks"], content["networks"], "layout_generator", "spade_generator", content, device)
+
+
+def load_one(content: dict, device) -> Model:
+    """From the content of a checkpoint of stage 1 or 2."""
+    networks, none = content["networks"], {"generator": None}
+    pair = (networks, none) if content["stage"] == "layout_gan" else (none, networks)
+    return build(*pair, "generator", "generator", content, device)
 
 
 def load_pair(layout_path: Path, spade_path: Path, device) -> Model:
@@ -35,11 +99,13 @@ def load_pair(layout_path: Path, spade_path: Path, device) -> Model:
 
 
 def build(layout_networks, spade_networks, layout_key, spade_key, content, device) -> Model:
+    layout, spade, encoder = layout_networks[layout_key], spade_networks[spade_key], spade_networks.get("encoder")
     return Model(
-        checkpoint.rebuild(LayoutGenerator, layout_networks[layout_key], device),
-        checkpoint.rebuild(SPADEGenerator, spade_networks[spade_key], device),
+        checkpoint.rebuild(LayoutGenerator, layout, device) if layout else None,
+        checkpoint.rebuild(SPADEGenerator, spade, device) if spade else None,
         LabelSpace.from_dict(content["data"]["label_space"]),
         content["data"],
+        checkpoint.rebuild(StyleEncoder, encoder, device) if encoder else None,
     )
 
 

@@ -2,53 +2,79 @@
 
 import json
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 
-import numpy
 import torch
 
 from datasets.errors import UserError
 from SPADE.engine.checkpoint import file_hash
+from SPADE.engine.config import require
 from SPADE.engine.data import ordered_pairs
 from SPADE.engine.evaluation import evaluating
+from SPADE.metrics.features import Extractor
+from SPADE.metrics.fidelity import FEWEST_IMAGES
 from SPADE.metrics.scores import score_images
 from SPADE.pretrained import inception_weights
+from SPADE.reference import real_features, real_images
 from SPADE.sampling import render
 
-COLUMNS = ("fsd", "fsd_grid", "swd", "fid", "kid", "kid_std", "precision", "recall")
+COLUMNS = (
+    ("fsd", "fsd_grid", "swd")
+    + ("fid", "fid_released", "kid", "kid_std", "fd", "kd", "kd_std", "precision", "recall")
+    + ("diversity", "diversity_of_real")
+)
 
 
 def find_inception(config):
-    """(path of the FID network or None, why it is None), never an error: FID is left out where it cannot be had."""
-    if not config.fid:
+    """What `find_extractor` finds for a training's settings."""
+    return find_extractor(config.fid, config.inception_weights)
+
+
+def find_extractor(fid: bool, inception=None, other=None):
+    """(feature network or None, why it is None).
+
+    fid: False leaves it out; inception: file of the standard weights, default the cache, else a download; other: file
+    of another feature network to take instead. A file that was named must be there; where nothing was named and no
+    weights can be had, FID is left out.
+    """
+    if other is not None:
+        require(Path(other).is_file(), "feature_extractor", other, "a file", "name a feature network's file")
+        return Extractor(Path(other), standard=False), None
+    if not fid:
         return None, "--no_fid was given"
     try:
-        return inception_weights(config.inception_weights), None
+        return Extractor(Path(inception_weights(inception)), standard=True), None
     except UserError as error:
-        if config.inception_weights:
+        if inception:
             raise
         return None, str(error)
 
 
-def real_images(split, num: int):
-    """The first images of a split, uint8 [n,3,H,W]."""
-    return torch.cat([images for images, _ in ordered_pairs(split, num)])
+def against_real(fake, store, device, extractor, left_out=None, num: int | None = None) -> dict:
+    """Scores of images uint8 [N,3,h,w] against the first `num` (default N) real ones of the reference split."""
+    real = real_images(store[store.reference], num or len(fake), fake.shape[2])
+    features = None
+    if extractor and min(len(fake), len(real)) >= FEWEST_IMAGES:
+        features = real_features(store, store.reference, real, extractor, device)
+    return score_images(fake, real, extractor, device, features, left_out or "no feature network was given")
 
 
-def score_real_layouts(generator, store, num: int, device, inception) -> dict:
+def score_real_layouts(generator, store, num: int, device, extractor, left_out=None) -> dict:
     """Images drawn from the reference split's layouts against its images."""
-    drawn, real = [], []
     with evaluating(generator):
-        for images, labels in ordered_pairs(store[store.reference], num):
-            drawn.append(render(generator, labels, device))
-            real.append(images)
-    return score_images(torch.cat(drawn), torch.cat(real), inception, device)
+        drawn = [render(generator, labels, device) for _, labels in ordered_pairs(store[store.reference], num)]
+    return against_real(torch.cat(drawn), store, device, extractor, left_out)
 
 
-def score_floor(store, num: int, device, inception) -> dict:
+def score_floor(store, num: int, device, extractor, left_out=None, height: int | None = None) -> dict:
     """Real images of the other split against the reference split's: no generator can be expected below."""
-    other = next(name for name in store.splits if name != store.reference)
-    return score_images(real_images(store[other], num), real_images(store[store.reference], num), inception, device)
+    return against_real(real_images(store[other_split(store)], num, height), store, device, extractor, left_out, num)
+
+
+def other_split(store) -> str:
+    """The split that is not the reference of the scores."""
+    return next(name for name in store.splits if name != store.reference)
 
 
 def make_record(checkpoints: dict, store, num: int, seed: int, scores: dict, left_out: str | None) -> dict:
@@ -63,7 +89,7 @@ def make_record(checkpoints: dict, store, num: int, seed: int, scores: dict, lef
         "seed": seed,
         "fid_left_out": left_out,
         "scores": scores,
-        "versions": {"torch": torch.__version__, "numpy": numpy.__version__},
+        "versions": {name: version(name) for name in ("torch", "numpy", "torch-fidelity")},
     }
 
 
@@ -88,7 +114,9 @@ def table(scores: dict) -> str:
     rows = {name: numbers(record) for name, record in scores.items()}
     columns = [c for c in COLUMNS if any(c in row for row in rows.values())]
     width = max(len(name) for name in rows) + 2
-    lines = [" " * width + "".join(f"{c:>11}" for c in columns)]
+    cells = {c: max(len(c) + 2, 11) for c in columns}
+    lines = [" " * width + "".join(f"{c:>{cells[c]}}" for c in columns)]
     for name, row in rows.items():
-        lines.append(f"{name:<{width}}" + "".join(f"{row[c]:11.4g}" if c in row else " " * 11 for c in columns))
+        line = "".join(f"{row[c]:{cells[c]}.4g}" if c in row else " " * cells[c] for c in columns)
+        lines.append((f"{name:<{width}}" + line).rstrip())
     return "\n".join(lines)

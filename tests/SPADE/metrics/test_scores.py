@@ -1,4 +1,4 @@
-"""What the record of scores holds, with and without Inception weights."""
+"""What the record of scores holds, with and without a feature network."""
 
 import hashlib
 import json
@@ -6,7 +6,8 @@ import json
 import pytest
 import torch
 
-from SPADE.metrics import scores
+from SPADE.metrics import features, scores
+from SPADE.metrics.features import Extractor
 from SPADE.metrics.scores import score_images
 
 
@@ -17,15 +18,16 @@ def images():
 
 
 @pytest.fixture
-def weights(tmp_path, monkeypatch):
-    """A file, and a scorer in place of Inception, which is tested on its own."""
+def network(tmp_path, monkeypatch):
+    """A file, and mean colours in place of Inception, which is tested on its own."""
     path = tmp_path / "inception.pth"
     path.write_bytes(b"weights")
-    monkeypatch.setattr(scores, "fidelity_scores", lambda fake, real, path, batch_size, device: {"fid": 12.5})
-    return path
+    features.load_network.cache_clear()
+    monkeypatch.setattr(features, "inception_network", lambda path, device: lambda images: images.float().mean((2, 3)))
+    return Extractor(path, standard=True)
 
 
-def test_without_weights(images):
+def test_without_a_network(images):
     record = score_images(*images, left_out_because="there is no network")
     assert record["fid_left_out"] == "there is no network"
     assert list(record["swd"]) == ["16", "mean"]
@@ -34,24 +36,57 @@ def test_without_weights(images):
     assert json.loads(json.dumps(record)) == record
 
 
-def test_with_weights(images, weights):
+def test_diversity_is_the_mean_distance_of_two_images(images):
+    record = score_images(*images)  # 16 rows: small pixels are the pixels
+    pixels = images.double().flatten(2) / 255
+    for key, points in (("diversity", pixels[0]), ("diversity_of_real", pixels[1])):
+        pairs = [(a - b).square().mean().sqrt() for i, a in enumerate(points) for b in points[:i]]
+        assert record[key] == pytest.approx(torch.stack(pairs).mean().item(), rel=1e-5)
+    same = images[0][:1].expand(6, -1, -1, -1)
+    assert score_images(same, images[1])["diversity"] == pytest.approx(0, abs=1e-6)
+
+
+def test_with_the_standard_network(images, network):
     with pytest.warns(UserWarning, match="FID of 6 images against 6 is mostly bias"):
-        record = score_images(*images, inception=weights)
-    assert record["fid"] == 12.5
+        record = score_images(*images, network)
+    assert {"fid", "kid", "kid_std", "precision", "recall", "diversity"} <= set(record)
     assert "fid_left_out" not in record
     assert "mostly bias" in record["warning"]
     assert hashlib.sha256(b"weights").hexdigest()[:8] in record["protocol"]["fid"]
     assert json.loads(json.dumps(record)) == record
 
 
-def test_no_warning_with_enough_images(images, weights, recwarn, monkeypatch):
+def test_numbers_of_another_network_are_not_called_fid(images, tmp_path):
+    path = tmp_path / "mean colours.pt"
+    torch.jit.script(MeanColours()).save(str(path))
+    with pytest.warns(UserWarning, match="Frechet distance of 6 images"):
+        record = score_images(*images, Extractor(path, standard=False))
+    assert {"fd", "kd", "kd_std", "precision", "recall"} <= set(record)
+    assert not {"fid", "kid"} & set(record)
+    assert "not FID" in record["protocol"]["fd"]
+
+
+class MeanColours(torch.nn.Module):
+    def forward(self, images):
+        return images.float().mean(dim=(2, 3))
+
+
+def test_known_features_of_the_real_images(images, network):
+    known = torch.arange(18.0).view(6, 3) ** 2
+    with pytest.warns(UserWarning):
+        record = score_images(*images, network, real_features=known)
+        assert record["fid"] == pytest.approx(score_images(*images, network, real_features=known.clone())["fid"])
+    assert record["fid"] > 1000  # against the features handed in, which are far from any colour
+
+
+def test_no_warning_with_enough_images(images, network, recwarn, monkeypatch):
     monkeypatch.setattr(scores, "sliced_wasserstein", lambda fake, real: {"mean": 0.0})
-    many = images[0][:1].expand(2048, -1, -1, -1)
-    assert "warning" not in score_images(many, many, inception=weights)
+    many = torch.randint(256, (2048, 3, 2, 2), dtype=torch.uint8)
+    assert "warning" not in score_images(many, many, network)
     assert not recwarn
 
 
-def test_too_few_images_for_fid(images, weights):
-    record = score_images(images[0][:3], images[1], inception=weights)
+def test_too_few_images_for_fid(images, network):
+    record = score_images(images[0][:3], images[1], network)
     assert "at least 4 images" in record["fid_left_out"]
     assert record["swd"]["mean"] > 0

@@ -1,0 +1,51 @@
+"""The paper's baseline, a ProGAN on RGB images: what the progressive loop has to know of images, and its samples."""
+
+import torch
+import torch.nn.functional as F
+
+from datasets.reader import Reader
+from SBGAN.networks import ImageGenerator
+from SBGAN.progressive_loop import Domain
+from SPADE.engine import checkpoint
+from SPADE.engine.distributed import rank, world_size
+from SPADE.engine.evaluation import evaluating
+from SPADE.engine.images import enlarge, from_uint8, square_sheet, to_uint8
+from SPADE.sampling import latents
+from SPADE.scores import against_real, numbers
+
+STAGE, PREFIX = "image_gan", "image"
+
+
+def image_domain(config, store, device) -> Domain:
+    """RGB images in [-1,1] for the progressive loop; real ones are averaged over blocks down to its resolution."""
+    reader = Reader(store["train"], config.seed, rank(), world_size())
+
+    def real(images_seen, batch_size, resolution):
+        images, _ = reader.pairs(images_seen, batch_size)
+        images = from_uint8(images.to(device, non_blocking=True))
+        return F.adaptive_avg_pool2d(images, (resolution, resolution * store.aspect))
+
+    def pictures(generator, resolution, alpha):
+        height = max(64, resolution)
+        images = sample_images(generator, range(32), device, resolution, alpha)
+        return square_sheet(enlarge(images, height, height * store.aspect))
+
+    def evaluate(generator, resolution, alpha):
+        if resolution < 16 or store.height % resolution:  # the smallest level of SWD; the reader averages whole blocks
+            return {}
+        images = sample_images(generator, range(config.num_eval), device, resolution, alpha)
+        return numbers(against_real(images, store, device, None))
+
+    return Domain(STAGE, PREFIX, real, lambda images: images, lambda images: {}, pictures, evaluate)
+
+
+def sample_images(generator, seeds, device, resolution=None, alpha: float = 1.0, batch_size: int = 32):
+    """One image for each seed, uint8 [N,3,h,w] on the CPU."""
+    with evaluating(generator):
+        batches = latents(seeds, generator.latent_dim, device).split(batch_size)
+        return torch.cat([to_uint8(generator(z, resolution, alpha)).cpu() for z in batches])
+
+
+def load_baseline(content: dict, device) -> ImageGenerator:
+    """The generator in a checkpoint of the baseline."""
+    return checkpoint.rebuild(ImageGenerator, content["networks"]["generator"], device)

@@ -1,0 +1,59 @@
+"""`fid_released`: the computation behind the published table of SB-GAN, oddities included; not a standard FID.
+
+torchvision's ImageNet Inception sees images in [-3,1] (they are in [-1,1] and get mapped by 2x - 1 as if they were in
+[0,1]), the layouts are soft maps, and the reference images are flipped at random. Compare it with that table alone.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from datasets.errors import UserError
+from SBGAN.discretize import resize
+from SPADE.engine.evaluation import evaluating
+from SPADE.engine.images import from_uint8
+from SPADE.metrics.features import full_precision
+from SPADE.metrics.frechet import frechet_distance
+from SPADE.pretrained import find_weights, load_weights
+from SPADE.reference import real_images
+from SPADE.sampling import latents
+from SPADE.torchvision_import import torchvision
+
+PROTOCOL = (
+    "the released code's: torchvision's Inception on images in [-3,1], soft layouts, references flipped at random; "
+    "compare with the published table alone"
+)
+
+
+def imagenet_inception(path, device):
+    """Images float [n,3,H,W] in [-1,1] -> float [n,2048], as the released code calls it. path: None for the cache."""
+    url = torchvision.models.Inception_V3_Weights.IMAGENET1K_V1.url
+    path = find_weights(url, path, without="leave --fid_released out")
+    network = torchvision.models.inception_v3(weights=None, init_weights=False, transform_input=False)
+    try:
+        network.load_state_dict(load_weights(path))
+    except RuntimeError as error:
+        raise UserError(f"{path} holds no weights of torchvision's Inception ({str(error).splitlines()[0]})") from error
+    network.fc, network.AuxLogits = torch.nn.Identity(), None
+    network.eval().requires_grad_(False).to(device)
+
+    def features(images):
+        resized = F.interpolate(images, (299, 299), mode="bilinear", align_corners=False)
+        return network(2 * resized - 1)  # [n,2048]
+
+    return features
+
+
+def fid_released(layout_generator, spade_generator, store, num: int, seed: int, device, weights=None) -> float:
+    inception = imagenet_inception(weights, device)
+    real = real_images(store[store.reference], num)
+    flipped = torch.rand(len(real), generator=torch.Generator().manual_seed(seed)) < 0.5
+    real = torch.where(flipped[:, None, None, None], real.flip(3), real)
+    fake = []
+    with full_precision(), evaluating(layout_generator, spade_generator):
+        for i in range(seed, seed + num):
+            z = latents([i], layout_generator.latent_dim, device)
+            style = latents([i], spade_generator.style_dim, device) if spade_generator.style_dim else None
+            soft = resize(layout_generator(z).exp(), store.height, store.width)
+            fake.append(inception(spade_generator(soft, style=style)).cpu())
+        known = [inception(from_uint8(batch.to(device))).cpu() for batch in real.split(16)]
+    return frechet_distance(torch.cat(fake), torch.cat(known))

@@ -1,0 +1,32 @@
+"""python -m SBGAN.test_progressive: scores and pictures of the RGB baseline."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets.errors import exit_on_user_error
+from SBGAN import evaluate
+from SBGAN.baseline import PREFIX
+from SPADE.engine import checkpoint
+from SPADE.engine import config as settings
+from SPADE.engine.config import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineScoring(evaluate.Scoring):
+    name: str = setting(help="the baseline's checkpoints are in WEIGHTS/NAME")
+    pro_iter: int | None = setting(None, "its iteration; default the latest")
+    weights: str = setting("weights", "folder of all checkpoints")
+
+
+def run(config: BaselineScoring) -> dict:
+    path = checkpoint.newest(Path(config.weights) / config.name, PREFIX, config.pro_iter, "pro_iter")
+    return evaluate.run_on(path, config)
+
+
+@exit_on_user_error
+def main(arguments=None):
+    run(settings.parse(BaselineScoring, arguments, "SBGAN.test_progressive"))
+
+
+if __name__ == "__main__":
+    main()

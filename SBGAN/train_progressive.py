@@ -1,0 +1,52 @@
+"""python -m SBGAN.train_progressive: the paper's baseline, a ProGAN on RGB images, trained as stage 1 is."""
+
+from pathlib import Path
+
+from datasets.errors import exit_on_user_error
+from datasets.packed import open_store
+from SBGAN.baseline import image_domain
+from SBGAN.networks import ImageGenerator, ProgressiveDiscriminator
+from SBGAN.progressive_loop import train
+from SBGAN.schedule import make_phases, parse_batch_sizes
+from SBGAN.settings import ProgressiveSettings, check_progressive
+from SPADE.engine import config as settings
+from SPADE.engine.config import require
+from SPADE.engine.data import data_record
+from SPADE.engine.device import pick, place, seed_everything
+from SPADE.engine.distributed import start
+
+
+def check_sampler(config):
+    """Images are not sampled from class scores."""
+    for flag in ("temperature", "floor"):
+        default, found = ProgressiveSettings.__dataclass_fields__[flag].default, getattr(config, flag)
+        require(found == default, flag, found, f"{default} here", "leave it out: it belongs to the sampler of layouts")
+
+
+def run(config: ProgressiveSettings) -> Path:
+    store = open_store(config.store)
+    batch_sizes = parse_batch_sizes(config.batch_sizes)
+    check_progressive(config, store, batch_sizes)
+    check_sampler(config)
+    device = start(pick(config.device))
+    seed_everything(config.seed)
+    settings.save(config, Path(config.weights) / config.name / "config.json")
+
+    shared = dict(
+        aspect=store.aspect, max_resolution=config.max_dim, fmap_base=config.fmap_base, fmap_max=config.fmap_max
+    )
+    generator = ImageGenerator(3, latent_dim=config.latent_dim, pixel_norm=config.pixel_norm, **shared)
+    discriminator = ProgressiveDiscriminator(3, minibatch_stats=config.minibatch_stats, **shared)
+    phases = make_phases(config.max_dim, store["train"].draws_per_epoch, config.epochs, config.batch_size, batch_sizes)
+    networks = place(generator, device), place(discriminator, device)
+    return train(config, phases, data_record(store), *networks, image_domain(config, store, device), device)
+
+
+@exit_on_user_error
+def main(arguments=None):
+    path = run(settings.parse(ProgressiveSettings, arguments, "SBGAN.train_progressive"))
+    print(f"RGB baseline saved to {path}")
+
+
+if __name__ == "__main__":
+    main()

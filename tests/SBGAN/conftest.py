@@ -1,0 +1,62 @@
+import pytest
+import torch
+
+from SBGAN.finetune_loop import STAGE
+from SBGAN.networks import ImageGenerator, LayoutGenerator
+from SPADE.engine import checkpoint
+from SPADE.engine.data import data_record
+from SPADE.networks import SPADEGenerator, StyleEncoder
+
+
+class Untrained:
+    """Checkpoints of small networks with random weights, and the store that they say they were trained on."""
+
+    def __init__(self, store_path, folder):
+        from datasets.packed import open_store
+
+        self.folder, self.store_path, self.store = folder, store_path, open_store(store_path)
+
+    def save(self, stage, name, networks, **more):
+        content = {
+            "config": {"store": str(self.store_path)},
+            "data": data_record(self.store),
+            "images_seen": 100,
+            "networks": {key: checkpoint.record(network) for key, network in networks.items()},
+        }
+        path = self.folder / "weights" / stage / name
+        checkpoint.save(path, stage, content | more)
+        return path
+
+    def layout_generator(self):
+        return LayoutGenerator(self.store.label_space.num_classes, 2, 16, 8, fmap_max=16)
+
+    def spade_generator(self, style_dim=0):
+        store = self.store
+        generator = SPADEGenerator(store.label_space.num_classes, store.height, store.width, 4, 5, 8, style_dim)
+        for p in generator.parameters():  # images that differ: at gain 0.02 all are grey
+            if p.dim() == 4:
+                torch.nn.init.kaiming_normal_(p)
+        return generator
+
+    def joined(self, style=False, name="finetune_1.pt"):
+        networks = {
+            "layout_generator": self.layout_generator(),
+            "spade_generator": self.spade_generator(8 if style else 0),
+        }
+        networks |= {"encoder": StyleEncoder(2, 8)} if style else {}
+        return self.save(STAGE, name, networks, origin={"layout": "gone", "spade": "gone"}, epoch=1)
+
+    def layout(self):
+        return self.save("layout_gan", "layout_1.pt", {"generator": self.layout_generator()}, resolution=16, alpha=1.0)
+
+    def spade(self):
+        return self.save("spade", "spade_1.pt", {"generator": self.spade_generator()}, epoch=1)
+
+    def image(self):
+        return self.save("image_gan", "image_1.pt", {"generator": ImageGenerator(3, 2, 16, 8, fmap_max=16)})
+
+
+@pytest.fixture(scope="session")
+def untrained(toy_store, tmp_path_factory):
+    torch.manual_seed(0)
+    return Untrained(toy_store, tmp_path_factory.mktemp("untrained"))

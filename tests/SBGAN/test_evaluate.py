@@ -1,0 +1,162 @@
+"""Scores of every kind of checkpoint, through the command."""
+
+import json
+
+import pytest
+import torch
+
+from datasets.packed import open_store
+from SBGAN import evaluate, layout_metrics
+from SBGAN.model import load
+from SBGAN.released_fid import fid_released
+from SBGAN.scores import score_generated
+from SPADE.engine.data import reference_layouts
+from SPADE.metrics.features import Extractor
+
+
+class Moments(torch.nn.Module):
+    def forward(self, images):
+        x = images.float()
+        return torch.cat([x.mean(dim=(2, 3)), x.std(dim=(2, 3))], 1)
+
+
+@pytest.fixture
+def network(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = tmp_path / "moments.pt"
+    torch.jit.script(Moments()).save(str(path))
+    return path
+
+
+def run(path, folder, *flags):
+    common = ["--checkpoint", path, "--results", folder, "--num_eval", 8, "--device", "cpu"]
+    evaluate.main([str(word) for word in (*common, *flags)])
+    return json.loads((folder / path.parent.name / "scores.json").read_text())
+
+
+def test_the_joined_model(untrained, network, tmp_path, capsys):
+    path = untrained.joined()
+    record = run(path, tmp_path, "--feature_extractor", network, "--repeats", 2)
+    scores = record["scores"]
+    assert list(scores) == ["generated", "real layouts", "floor: real against real"]
+    for row in scores.values():
+        assert {"swd", "fd", "kd", "kd_std", "precision", "recall", "diversity", "protocol", "warning"} <= set(row)
+        assert "fid" not in row
+    for name in ("copies.png", "contact_sheet.png"):
+        assert (tmp_path / "finetune" / name).stat().st_size
+    assert json.loads((path.parent / "metrics.jsonl").read_text().splitlines()[-1]) == record
+    assert "mostly bias" in capsys.readouterr().out
+
+    # The rows are what the evaluation in training calls, on the seeds that follow one another.
+    store, model = untrained.store, load(path, device="cpu")
+    with pytest.warns(UserWarning):
+        sets = [
+            score_generated(model.layout_generator, model.spade_generator, store, 8, seed, "cpu",
+                            Extractor(network, standard=False))
+            for seed in (0, 8)
+        ]  # fmt: skip
+    values = torch.tensor([row["fd"] for row in sets], dtype=torch.float64)
+    assert scores["generated"]["repeats"]["fd"]["values"] == pytest.approx(values.tolist())
+    assert scores["generated"]["fd"] == pytest.approx(values.mean().item())
+    assert scores["generated"]["repeats"]["fd"]["std"] == pytest.approx(values.std().item())
+
+
+def test_class_shares(untrained, tmp_path):
+    row = run(path := untrained.layout(), tmp_path)["scores"]["generated"]
+    layouts = load(path, device="cpu").sample_layouts(range(8))
+    real = reference_layouts(untrained.store, 16, 8)
+    for i, (name, share) in enumerate(row["classes"].items()):
+        assert name == untrained.store.label_space.names[i]
+        assert share["generated"] == pytest.approx((layouts == i).double().mean().item())
+        assert share["real"] == pytest.approx((real == i).double().mean().item())
+        assert share["gained"] == pytest.approx(share["generated"] - share["real"])
+    assert row["fsd"] == pytest.approx(layout_metrics.fsd(real, layouts))
+    assert "swd" not in row
+
+
+@pytest.mark.parametrize("stage", ["spade", "image"])
+def test_stage_2_and_the_baseline(untrained, tmp_path, stage):
+    path = getattr(untrained, stage)()
+    scores = run(path, tmp_path, "--no_fid")["scores"]
+    assert set(scores) == {"real layouts" if stage == "spade" else "generated", "floor: real against real"}
+    first = next(iter(scores.values()))
+    assert first["height"] == (32 if stage == "spade" else 16) and first["swd"]["mean"] > 0
+
+
+def test_stages_1_and_2_as_one(untrained, tmp_path):
+    scores = run(untrained.layout(), tmp_path, "--spade_checkpoint", untrained.spade(), "--no_fid")["scores"]
+    assert {"fsd", "swd"} <= set(scores["generated"]) and {"fsd", "swd"} <= set(scores["floor: real against real"])
+
+
+def test_equal_sets_score_as_equal(toy_store):
+    # With both splits one and the same the floor is 0, whatever the measure.
+    store = open_store(toy_store)
+    store.splits["train"] = store.splits["val"]
+    config = evaluate.Scoring(num_eval=8, fid=False)
+    row = evaluate.Scorer(config, store, "cpu").floor(16, images=True)
+    assert row["fsd"] == pytest.approx(0, abs=1e-9) and row["swd"]["mean"] == 0 and row["pixels_displaced"] == 0
+
+
+def test_fid_released_on_soft_maps_and_shifted_images(untrained, tmp_path):
+    """Against the same computation written out: torchvision's network, hooks for its last pooled features, NumPy."""
+    import numpy as np
+    import torch.nn.functional as F
+
+    from datasets.reader import in_order
+    from SPADE.sampling import latents
+    from SPADE.torchvision_import import torchvision
+
+    torch.manual_seed(0)
+    inception = torchvision.models.inception_v3(weights=None, init_weights=False, transform_input=False).eval()
+    for layer in inception.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    torch.save(inception.state_dict(), tmp_path / "random.pth")
+    model = load(untrained.joined(), device="cpu")
+    both = (model.layout_generator, model.spade_generator)
+    got = fid_released(*both, untrained.store, 3, 0, "cpu", tmp_path / "random.pth")
+
+    pooled = []
+    inception.avgpool.register_forward_hook(lambda module, inputs, output: pooled.append(output.flatten().numpy()))
+
+    def features(images):
+        pooled.clear()
+        for image in images:
+            inception(F.interpolate(image[None], (299, 299), mode="bilinear", align_corners=False) * 2 - 1)
+        return np.stack(pooled).astype(np.float64)
+
+    with torch.no_grad():
+        layouts, spade = model.layout_generator.eval(), model.spade_generator.eval()
+        soft = [F.interpolate(layouts(latents([i], 8, "cpu")).exp(), (32, 64)) for i in range(3)]
+        fake = features([spade(maps)[0] for maps in soft])
+        flips = torch.rand(3, generator=torch.Generator().manual_seed(0)) < 0.5
+        real = in_order(untrained.store["val"], 0, 3)[0]
+        real = [image.flip(2) if flip else image for image, flip in zip(real, flips, strict=True)]
+        known = features([image / 127.5 - 1 for image in real])
+    a, b = np.cov(fake.T), np.cov(known.T)
+    values = np.linalg.eigvals((known - known.mean(0)) @ (fake - fake.mean(0)).T @ (fake - fake.mean(0))
+                               @ (known - known.mean(0)).T / 4)  # fmt: skip
+    root = np.sqrt(np.maximum(values.real, 0)).sum()
+    wanted = np.square(fake.mean(0) - known.mean(0)).sum() + np.trace(a) + np.trace(b) - 2 * root
+    assert got == pytest.approx(wanted, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (["--num_eval", "1"], "--num_eval is 1"),
+        (["--repeats", "0"], "--repeats is 0"),
+        (["--seed", str(2**63 - 4)], "--seed"),
+        (["--feature_extractor", "/no/such file"], "/no/such file"),
+        (["--store", "/no/such store"], "/no/such store"),
+        (["--checkpoint", "/no/such.pt"], "/no/such.pt"),
+    ],
+)
+def test_bad_input(untrained, tmp_path, capsys, flags, words):
+    path = untrained.joined()
+    common = ["--checkpoint", str(path), "--results", str(tmp_path / "results"), "--device", "cpu", "--num_eval", "8"]
+    with pytest.raises(SystemExit) as stop:
+        evaluate.main([*common, *flags])
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert stop.value.code == 2 and line.startswith("error: ") and words in line
+    assert not (tmp_path / "results").exists()
