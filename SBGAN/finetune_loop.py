@@ -13,16 +13,17 @@ from datasets.reader import Reader
 from SBGAN import discretize
 from SBGAN.losses import gradient_penalty, wasserstein_discriminator, wasserstein_generator
 from SPADE import objectives
-from SPADE.engine import checkpoint
-from SPADE.engine.data import data_record
 from SPADE.engine.device import seed_step
 from SPADE.engine.distributed import broadcast, rank, world_size
+from SPADE.engine.guard import Guard
 from SPADE.engine.images import from_uint8
 from SPADE.engine.log import Progress, RunLog
-from SPADE.engine.step import descend, frozen, linear_decay, set_learning_rate
+from SPADE.engine.run_folder import RunFolder
+from SPADE.engine.state import TrainingState
+from SPADE.engine.step import descend, ended, every, frozen, linear_decay, set_learning_rate
+from SPADE.engine.stopping import stop_requests
 from SPADE.losses import hinge_discriminator_fake, hinge_discriminator_real, hinge_generator
 from SPADE.networks import discriminate
-from SPADE.training_loop import ended
 
 STAGE, PREFIX = "finetune", "finetune"
 
@@ -149,7 +150,7 @@ def make_optimizers(networks, config) -> dict:
     return optimizers
 
 
-def train(config, store, networks: Networks, origin: dict, device, pictures, evaluate=None) -> Path:
+def train(config, store, networks: Networks, folder: RunFolder, origin: dict, device, pictures, evaluate=None) -> Path:
     """Pretrains D2, then trains everything for niter + niter_decay epochs; returns the last checkpoint's path.
 
     config: FinetuneSettings; origin: the files that stages 1 and 2 left, written into the checkpoints;
@@ -157,76 +158,74 @@ def train(config, store, networks: Networks, origin: dict, device, pictures, eva
     """
     # --- Optimisers ---
     n = networks
-    broadcast(*n.saved().values())
     set_modes(n, config)
     optimizers = make_optimizers(n, config)
     of_generators = [optimizers[k][0] for k in ("layout_generator", "spade_generator") if k in optimizers]
     of_discriminators = [entry[0] for k, entry in optimizers.items() if "discriminator" in k]
     discriminators = (n.layout_discriminator, n.image_discriminator, n.image_discriminator_2)
 
-    # --- Data and log ---
-    reader = Reader(store["train"], config.seed, rank(), world_size())
+    # --- Where to begin ---
     epoch_images = store["train"].draws_per_epoch
     pretraining = config.pretrain_epochs * epoch_images
     total = pretraining + (config.niter + config.niter_decay) * epoch_images
-    log = RunLog(Path(config.logs) / config.name if rank() == 0 else None)
-    progress = Progress(PREFIX, total, every=config.log_every)
-    folder = Path(config.weights) / config.name
+    state = TrainingState(n.saved(), {name: entry[0] for name, entry in optimizers.items()})
+    if not folder.restore(state, total):
+        return folder.last_good
+    broadcast(*n.saved().values())
+    reader = Reader(store["train"], config.seed, rank(), world_size())
 
-    images_seen, steps, path = 0, 0, None
-    while images_seen < total:
-        # --- Schedule ---
-        trained = images_seen - pretraining  # negative while D2 is trained alone
-        factor = linear_decay(max(trained, 0), epoch_images, config.niter, config.niter_decay)
-        for optimizer, rate, decays in optimizers.values():
-            set_learning_rate(optimizer, rate * factor if decays else rate)
+    with (
+        stop_requests() as stop,
+        RunLog(Path(config.logs) / config.name, state.images_seen) as log,
+        Progress(PREFIX, total, state.images_seen) as progress,
+    ):
+        guard = Guard(n.saved().values(), state.skipped, stop, folder)
+        while state.images_seen < total:
+            # --- Schedule ---
+            trained = state.images_seen - pretraining  # negative while D2 is trained alone
+            factor = linear_decay(max(trained, 0), epoch_images, config.niter, config.niter_decay)
+            for optimizer, rate, decays in optimizers.values():
+                set_learning_rate(optimizer, rate * factor if decays else rate)
 
-        # --- Data and noise ---
-        seed_step(config.seed, images_seen, rank())
-        images, labels = reader.pairs(images_seen, config.batch_size)
-        labels, images = labels.to(device, non_blocking=True), from_uint8(images.to(device, non_blocking=True))
-        z = torch.randn(2, len(images), n.layout_generator.latent_dim, device=device)
+            # --- Data and noise ---
+            seed_step(config.seed, state.images_seen, rank())
+            images, labels = reader.pairs(state.images_seen, config.batch_size)
+            labels, images = labels.to(device, non_blocking=True), from_uint8(images.to(device, non_blocking=True))
+            z = torch.randn(2, len(images), n.layout_generator.latent_dim, device=device)
 
-        # --- D2 alone, or generators, then discriminators ---
-        of_generator = {}
-        if trained < 0:
-            terms = pretraining_terms(n, z[0], images)
-            of_discriminator = descend(terms, optimizers["image_discriminator_2"][0])
-        else:
-            with frozen(*discriminators):
-                of_generator = descend(generator_terms(n, z[0], labels, images, config), *of_generators)
-            of_discriminator = descend(discriminator_terms(n, z[1], labels, images, config), *of_discriminators)
+            # --- D2 alone, or generators, then discriminators ---
+            if trained < 0:
+                d2 = optimizers["image_discriminator_2"][0]
+                losses = descend(pretraining_terms(n, z[0], images), d2, guard=guard, kind="discriminator/")
+            else:
+                with frozen(*discriminators):
+                    terms = generator_terms(n, z[0], labels, images, config)
+                    losses = descend(terms, *of_generators, guard=guard, kind="generator/")
+                terms = discriminator_terms(n, z[1], labels, images, config)
+                losses |= descend(terms, *of_discriminators, guard=guard, kind="discriminator/")
 
-        # --- Log ---
-        before, images_seen, steps = trained, images_seen + config.batch_size, steps + 1
-        trained = images_seen - pretraining
-        epoch = max(trained, 0) // epoch_images
-        progress.step(config.batch_size)
-        if progress.due():
-            losses = {f"generator/{k}": v for k, v in of_generator.items()}
-            losses |= {f"discriminator/{k}": v for k, v in of_discriminator.items()}
-            phase = f"epoch {epoch}" if trained > 0 else "D2 alone"
-            values = progress.show(f"finetune {store.height}x{store.width} {phase}", losses)
-            rates = {f"learning_rate/{k}": entry[0].param_groups[0]["lr"] for k, entry in optimizers.items()}
-            log.scalars(values | rates, images_seen)
-        if rank() == 0 and (steps == 1 or steps % config.picture_every == 0 or images_seen >= total):
-            log.picture("generated_and_real", pictures(n.layout_generator, n.spade_generator), images_seen)
+            # --- Log ---
+            seen = state.images_seen = state.images_seen + config.batch_size
+            before, trained = trained, seen - pretraining
+            steps, epoch, last = seen // config.batch_size, max(trained, 0) // epoch_images, seen >= total
+            progress.step(config.batch_size)
+            if last or every(config.log_every, steps):
+                phase = f"epoch {epoch}" if trained > 0 else "D2 alone"
+                values = progress.show(f"{PREFIX} {store.height}x{store.width} {phase}", losses)
+                rates = {f"learning_rate/{k}": entry[0].param_groups[0]["lr"] for k, entry in optimizers.items()}
+                log.scalars(values | rates, seen)
+                log.scalars({f"skipped/{name}": count for name, count in state.skipped.items()}, seen)
+            if rank() == 0 and (last or steps == 1 or every(config.picture_every, steps)):
+                log.picture("generated_and_real", pictures(n.layout_generator, n.spade_generator), seen)
 
-        # --- Evaluation and checkpoint ---
-        last, writes = images_seen >= total, rank() == 0 and trained > 0
-        if writes and evaluate and ended(before, trained, epoch_images, config.evaluate_every, last):
-            log.scalars(evaluate(n.layout_generator, n.spade_generator), images_seen)
-        if writes and ended(before, trained, epoch_images, config.save_every, last):
-            path = folder / f"{PREFIX}_{epoch}.pt"
-            content = {
-                "config": dict(vars(config)),
-                "data": data_record(store),
-                "origin": origin,
-                "images_seen": images_seen,
-                "epoch": epoch,
-                "networks": {name: checkpoint.record(network) for name, network in n.saved().items()},
-            }
-            checkpoint.save(path, STAGE, content)
-    progress.close()
-    log.close()
-    return path
+            # --- Evaluation and checkpoint ---
+            due = evaluate and trained > 0 and ended(before, trained, epoch_images, config.evaluate_every, last)
+            if due and rank() == 0:
+                log.scalars(evaluate(n.layout_generator, n.spade_generator), seen)
+            scheduled = trained > 0 and ended(before, trained, epoch_images, config.save_every, last)
+            if scheduled or stop.signal or every(config.resume_every, steps):
+                log.flush()
+                folder.save(state, number=epoch if scheduled else None, epoch=epoch, origin=origin)
+            if stop.signal:
+                stop.leave()
+    return folder.last_good

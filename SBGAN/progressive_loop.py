@@ -11,11 +11,14 @@ import torch
 
 from SBGAN.losses import gradient_penalty, wasserstein_discriminator, wasserstein_generator
 from SBGAN.schedule import iteration_at, phase_at, total_images
-from SPADE.engine import checkpoint
 from SPADE.engine.device import seed_step
 from SPADE.engine.distributed import broadcast, rank
+from SPADE.engine.guard import Guard
 from SPADE.engine.log import Progress, RunLog
-from SPADE.engine.step import descend, frozen
+from SPADE.engine.run_folder import RunFolder
+from SPADE.engine.state import TrainingState
+from SPADE.engine.step import descend, every, frozen
+from SPADE.engine.stopping import stop_requests
 
 
 @dataclass(frozen=True)
@@ -57,66 +60,65 @@ def train(config, phases, data, generator, discriminator, domain: Domain, device
 
     config: ProgressiveSettings; data: what the checkpoints say of the data set.
     """
+    # --- What there is already ---
+    folder = RunFolder(config, domain.prefix, domain.stage)
+    folder.begin(config, data)
+
     # --- Optimisers ---
     generator_optimizer = torch.optim.Adam(generator.parameters(), lr=config.lr, betas=(0.0, 0.99))
     discriminator_optimizer = torch.optim.Adam(discriminator.parameters(), lr=config.lr, betas=(0.0, 0.99))
+
+    # --- Where to begin ---
     networks = {"generator": generator, "discriminator": discriminator}
-    broadcast(generator, discriminator)
-
-    # --- Log ---
     total = total_images(phases)
-    log = RunLog(Path(config.logs) / config.name if rank() == 0 else None)
-    progress = Progress(domain.stage, total, every=config.log_every)
-    folder = Path(config.weights) / config.name
+    state = TrainingState(networks, {"generator": generator_optimizer, "discriminator": discriminator_optimizer})
+    if not folder.restore(state, total):
+        return folder.last_good
+    broadcast(*networks.values())
 
-    images_seen, path = 0, None
-    while images_seen < total:
-        # --- Schedule ---
-        phase, alpha = phase_at(phases, images_seen)
-        at = phase.resolution, alpha
+    with (
+        stop_requests() as stop,
+        RunLog(Path(config.logs) / config.name, state.images_seen) as log,
+        Progress(domain.stage, total, state.images_seen) as progress,
+    ):
+        guard = Guard(networks.values(), state.skipped, stop, folder)
+        while state.images_seen < total:
+            # --- Schedule ---
+            phase, alpha = phase_at(phases, state.images_seen)
+            at = phase.resolution, alpha
 
-        # --- Data and noise ---
-        seed_step(config.seed, images_seen, rank())
-        real = domain.real(images_seen, phase.batch_size, phase.resolution)
-        z = torch.randn(2, len(real), generator.latent_dim, device=device)
+            # --- Data and noise ---
+            seed_step(config.seed, state.images_seen, rank())
+            real = domain.real(state.images_seen, phase.batch_size, phase.resolution)
+            z = torch.randn(2, len(real), generator.latent_dim, device=device)
 
-        # --- Generator, then discriminator ---
-        with frozen(discriminator):
-            terms, statistics = generator_terms(generator, discriminator, domain, z[0], *at)
-            of_generator = descend(terms, generator_optimizer)
-        terms = discriminator_terms(generator, discriminator, domain, real, z[1], *at, config.penalty_weight)
-        of_discriminator = descend(terms, discriminator_optimizer)
+            # --- Generator, then discriminator ---
+            with frozen(discriminator):
+                terms, statistics = generator_terms(generator, discriminator, domain, z[0], *at)
+                losses = descend(terms, generator_optimizer, guard=guard, kind="generator/")
+            terms = discriminator_terms(generator, discriminator, domain, real, z[1], *at, config.penalty_weight)
+            losses |= descend(terms, discriminator_optimizer, guard=guard, kind="discriminator/")
 
-        # --- Log ---
-        images_seen += phase.batch_size
-        iteration = iteration_at(phases, images_seen)
-        phase_ends = images_seen == phase.start + phase.images
-        progress.step(phase.batch_size)
-        if progress.due():
-            losses = {f"generator/{k}": v for k, v in of_generator.items()}
-            losses |= {f"discriminator/{k}": v for k, v in of_discriminator.items()}
-            label = f"{domain.prefix} {phase.resolution} rows, {phase.name}"
-            values = progress.show(label, losses | statistics)
-            schedule = {"alpha": alpha, "resolution": phase.resolution, "learning_rate": config.lr}
-            log.scalars(values | schedule, images_seen)
-        if rank() == 0 and (phase_ends or iteration % config.picture_every == 0):
-            log.picture("generated", domain.pictures(generator, *at), images_seen)
+            # --- Log ---
+            seen = state.images_seen = state.images_seen + phase.batch_size
+            iteration, last = iteration_at(phases, seen), seen >= total
+            phase_ends = seen == phase.start + phase.images
+            progress.step(phase.batch_size)
+            if last or every(config.log_every, iteration):
+                values = progress.show(f"{domain.prefix} {phase.resolution} rows, {phase.name}", losses | statistics)
+                schedule = {"alpha": alpha, "resolution": phase.resolution, "learning_rate": config.lr}
+                log.scalars(values | schedule, seen)
+                log.scalars({f"skipped/{name}": count for name, count in state.skipped.items()}, seen)
+            if rank() == 0 and (phase_ends or every(config.picture_every, iteration)):
+                log.picture("generated", domain.pictures(generator, *at), seen)
 
-        # --- Evaluation and checkpoint ---
-        scores_due = phase_ends or (config.evaluate_every and iteration % config.evaluate_every == 0)
-        if rank() == 0 and scores_due:
-            log.scalars(domain.evaluate(generator, *at), images_seen)
-        if rank() == 0 and (images_seen >= total or iteration % config.save_every == 0):
-            path = folder / f"{domain.prefix}_{iteration}.pt"
-            content = {
-                "config": dict(vars(config)),
-                "data": data,
-                "images_seen": images_seen,
-                "resolution": phase.resolution,
-                "alpha": alpha,
-                "networks": {name: checkpoint.record(network) for name, network in networks.items()},
-            }
-            checkpoint.save(path, domain.stage, content)
-    progress.close()
-    log.close()
-    return path
+            # --- Evaluation and checkpoint ---
+            if rank() == 0 and (phase_ends or every(config.evaluate_every, iteration)):
+                log.scalars(domain.evaluate(generator, *at), seen)
+            scheduled = last or every(config.save_every, iteration)
+            if scheduled or stop.signal or every(config.resume_every, iteration):
+                log.flush()
+                folder.save(state, number=iteration if scheduled else None, resolution=phase.resolution, alpha=alpha)
+            if stop.signal:
+                stop.leave()
+    return folder.last_good

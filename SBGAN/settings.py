@@ -3,18 +3,12 @@
 from dataclasses import dataclass
 
 from SBGAN.networks import PIXEL_NORMS
-from SPADE.engine.config import require, setting
+from SPADE.engine.config import harmless, require, setting
+from SPADE.engine.run_settings import RunSettings
 
 
-@dataclass(frozen=True)
-class ProgressiveSettings:
-    store: str = setting(help="packed data set (python -m datasets.prepare)")
-    name: str = setting(help="checkpoints go to WEIGHTS/NAME, logs to LOGS/NAME")
-    weights: str = setting("weights", "folder of all checkpoints")
-    logs: str = setting("logs", "folder of all TensorBoard logs")
-    device: str | None = setting(None, "cpu, cuda or cuda:N; default cuda if there is one")
-    seed: int = setting(0, "of weights, noise and order of data")
-
+@dataclass(frozen=True, kw_only=True)
+class ProgressiveSettings(RunSettings):
     max_dim: int = setting(128, "height of the finest layouts, a power of two")
     epochs: int = setting(100, "length of each phase (fade, stabilise) of each resolution")
     batch_size: int = setting(16, "over all processes")
@@ -30,25 +24,19 @@ class ProgressiveSettings:
     temperature: float = setting(1.0, "of the Gumbel-softmax")
     floor: float = setting(0.0, "probability added inside the sampler's logarithm (released code: 1e-5)")
 
-    log_every: int = setting(20, "iterations between lines of the log")
-    picture_every: int = setting(500, "iterations between pictures in the log; the end of a phase always gives one")
-    evaluate_every: int = setting(0, "iterations between scores beside those at the end of each phase; 0: none")
-    save_every: int = setting(5000, "iterations between checkpoints; the last is always saved")
-    num_eval: int = setting(500, "layouts of a score")
+    log_every: int = harmless(20, "iterations between lines of the log")
+    picture_every: int = harmless(500, "iterations between pictures in the log; the end of a phase always gives one")
+    evaluate_every: int = harmless(0, "iterations between scores beside those at the end of each phase; 0: none")
+    save_every: int = harmless(5000, "iterations between checkpoints; the last is always saved")
+    num_eval: int = harmless(500, "layouts of a score")
 
 
-@dataclass(frozen=True)
-class FinetuneSettings:
-    store: str = setting(help="packed data set (python -m datasets.prepare)")
-    name: str = setting(help="checkpoints go to WEIGHTS/NAME, logs to LOGS/NAME")
+@dataclass(frozen=True, kw_only=True)
+class FinetuneSettings(RunSettings):
     layout_name: str = setting(help="stage 1's checkpoints are in WEIGHTS/LAYOUT_NAME")
     spade_name: str = setting(help="stage 2's checkpoints are in WEIGHTS/SPADE_NAME")
     pro_iter: int | None = setting(None, "stage 1's iteration to start from; default the latest")
     spade_epoch: int | None = setting(None, "stage 2's epoch to start from; default the latest")
-    weights: str = setting("weights", "folder of all checkpoints")
-    logs: str = setting("logs", "folder of all TensorBoard logs")
-    device: str | None = setting(None, "cpu, cuda or cuda:N; default cuda if there is one")
-    seed: int = setting(0, "of new weights, noise and order of data")
 
     batch_size: int = setting(8, "over all processes")
     niter: int = setting(50, "epochs at the full learning rate")
@@ -71,16 +59,16 @@ class FinetuneSettings:
     temperature: float = setting(1.0, "of the Gumbel-softmax")
     floor: float = setting(0.0, "probability added inside the sampler's logarithm (released code: 1e-5)")
     vgg_loss: bool = setting(True, "VGG-19 perceptual loss (--no_vgg_loss: without)")
-    vgg_weights: str | None = setting(None, "file of torchvision's VGG-19 weights; default: cache, else download")
+    vgg_weights: str | None = harmless(None, "file of torchvision's VGG-19 weights; default: cache, else download")
     vgg_imagenet_normalisation: bool = setting(False, "normalise VGG's input (the published SPADE does not)")
 
-    log_every: int = setting(20, "steps between lines of the log")
-    picture_every: int = setting(500, "steps between pictures in the log")
-    save_every: int = setting(5, "epochs between checkpoints; the last is always saved")
-    evaluate_every: int = setting(5, "epochs between scores; 0: never")
-    num_eval: int = setting(500, "images of a score")
-    inception_weights: str | None = setting(None, "file of the FID Inception; default: cache, else download")
-    fid: bool = setting(True, "compute FID, KID, precision and recall (--no_fid: FSD and SWD only)")
+    log_every: int = harmless(20, "steps between lines of the log")
+    picture_every: int = harmless(500, "steps between pictures in the log")
+    save_every: int = harmless(5, "epochs between checkpoints; the last is always saved")
+    evaluate_every: int = harmless(5, "epochs between scores; 0: never")
+    num_eval: int = harmless(500, "images of a score")
+    inception_weights: str | None = harmless(None, "file of the FID Inception; default: cache, else download")
+    fid: bool = harmless(True, "compute FID, KID, precision and recall (--no_fid: FSD and SWD only)")
 
 
 def check_progressive(config, store, batch_sizes):

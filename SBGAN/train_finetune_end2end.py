@@ -1,20 +1,25 @@
 """python -m SBGAN.train_finetune_end2end: stage 3, both generators joined."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from datasets.errors import exit_on_user_error
 from datasets.packed import open_store
-from SBGAN.finetune_loop import Networks, train
+from SBGAN.finetune_loop import PREFIX, STAGE, Networks, train
 from SBGAN.model import check_fit, check_store, load_networks
+from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
 from SBGAN.scores import sample, score_generated
 from SBGAN.settings import FinetuneSettings, check_finetune
 from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
+from SPADE.engine.data import data_record
 from SPADE.engine.device import pick, seed_everything
 from SPADE.engine.distributed import start
 from SPADE.engine.images import colour_layouts, enlarge, sheet
+from SPADE.engine.run_folder import RunFolder
+from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
 from SPADE.scores import find_inception, numbers
 from SPADE.train import perceptual_network
 from SPADE.training_loop import pictures as real_layout_pictures
@@ -37,16 +42,15 @@ def run(config: FinetuneSettings) -> Path:
     # --- What can be refused is refused before anything is built ---
     store = open_store(config.store)
     check_finetune(config, store)
-    weights = Path(config.weights)
-    layout_path = checkpoint.newest(weights / config.layout_name, "layout", config.pro_iter, "pro_iter")
-    spade_path = checkpoint.newest(weights / config.spade_name, "spade", config.spade_epoch, "spade_epoch")
-    layout, spade = checkpoint.load(layout_path, "layout_gan"), checkpoint.load(spade_path, "spade")
-    check_fit(layout, layout_path, spade, spade_path)
-    check_store(spade["data"], spade_path, store, config.store)
-    print(f"starting from {layout_path} and {spade_path}")
-
-    # --- Device, pretrained networks, scores ---
     device = start(pick(config.device))
+    folder = RunFolder(config, PREFIX, STAGE)
+    if folder.saved:
+        config, origin = continued(config, folder.saved.content)
+        layout = spade = None
+    else:
+        config, origin, layout, spade = starting_point(config, store)
+
+    # --- Pretrained networks, scores ---
     vgg = perceptual_network(config, device)
     evaluate = None
     if config.evaluate_every:
@@ -59,12 +63,49 @@ def run(config: FinetuneSettings) -> Path:
             return numbers(scores, "score_generated/")
 
     # --- Networks ---
+    folder.begin(config, data_record(store), origin=origin.values(), constant_images=lambda config: (
+        (config.pretrain_epochs + config.niter) * store["train"].draws_per_epoch
+    ))  # fmt: skip
     seed_everything(config.seed)
-    d2_channels = spade["networks"]["discriminator"]["arguments"]["channels"]
-    networks = Networks(**load_networks(layout, spade, vgg, d2_channels, device))
-    origin = {"layout": str(layout_path), "spade": str(spade_path)}
-    settings.save(config, weights / config.name / "config.json")
-    return train(config, store, networks, origin, device, make_pictures(store, device), evaluate)
+    if folder.saved:
+        networks = rebuild_networks(folder.saved.content["networks"], vgg, device)
+    else:
+        d2_channels = spade["networks"]["discriminator"]["arguments"]["channels"]
+        networks = Networks(**load_networks(layout, spade, vgg, d2_channels, device))
+    return train(config, store, networks, folder, origin, device, make_pictures(store, device), evaluate)
+
+
+def rebuild_networks(records: dict, vgg, device) -> Networks:
+    """Of a checkpoint of this stage: the files of stages 1 and 2 may be gone."""
+    classes = {
+        "layout_generator": LayoutGenerator,
+        "layout_discriminator": ProgressiveDiscriminator,
+        "spade_generator": SPADEGenerator,
+        "image_discriminator": MultiscaleDiscriminator,
+        "image_discriminator_2": MultiscaleDiscriminator,
+        "encoder": StyleEncoder,
+    }
+    networks = {name: checkpoint.rebuild(classes[name], record, device) for name, record in records.items()}
+    return Networks(**networks, vgg=vgg)
+
+
+def starting_point(config, store):
+    """The newest or the named checkpoints of stages 1 and 2: settings that name them, their paths, their contents."""
+    weights = Path(config.weights)
+    layout_path = checkpoint.newest(weights / config.layout_name, "layout", config.pro_iter, "pro_iter")
+    spade_path = checkpoint.newest(weights / config.spade_name, "spade", config.spade_epoch, "spade_epoch")
+    layout, spade = checkpoint.load(layout_path, "layout_gan"), checkpoint.load(spade_path, "spade")
+    check_fit(layout, layout_path, spade, spade_path)
+    check_store(spade["data"], spade_path, store, config.store)
+    print(f"starting from {layout_path} and {spade_path}")
+    numbers = {"pro_iter": checkpoint.number_of(layout_path), "spade_epoch": checkpoint.number_of(spade_path)}
+    return replace(config, **numbers), {"layout": str(layout_path), "spade": str(spade_path)}, layout, spade
+
+
+def continued(config, saved: dict):
+    """Settings and origin of a run that goes on: where no number was asked for, it is not the latest but the run's."""
+    missing = {key: saved["config"][key] for key in ("pro_iter", "spade_epoch") if getattr(config, key) is None}
+    return replace(config, **missing), saved["origin"]
 
 
 @exit_on_user_error

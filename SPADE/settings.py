@@ -2,19 +2,13 @@
 
 from dataclasses import dataclass
 
-from SPADE.engine.config import require, setting
+from SPADE.engine.config import harmless, require, setting
+from SPADE.engine.run_settings import RunSettings
 from SPADE.networks import UPSAMPLINGS
 
 
-@dataclass(frozen=True)
-class SpadeSettings:
-    store: str = setting(help="packed data set (python -m datasets.prepare)")
-    name: str = setting(help="checkpoints go to WEIGHTS/NAME, logs to LOGS/NAME")
-    weights: str = setting("weights", "folder of all checkpoints")
-    logs: str = setting("logs", "folder of all TensorBoard logs")
-    device: str | None = setting(None, "cpu, cuda or cuda:N; default cuda if there is one")
-    seed: int = setting(0, "of weights, noise and order of data")
-
+@dataclass(frozen=True, kw_only=True)
+class SpadeSettings(RunSettings):
     batch_size: int = setting(24, "over all processes")
     niter: int = setting(100, "epochs at the full learning rate")
     niter_decay: int = setting(100, "further epochs, learning rate linearly to 0")
@@ -33,16 +27,16 @@ class SpadeSettings:
     lambda_vgg: float = setting(10.0, "weight of the VGG-19 perceptual loss")
     lambda_kld: float = setting(0.05, "weight of the style encoder's KL divergence")
     vgg_loss: bool = setting(True, "VGG-19 perceptual loss (--no_vgg_loss: without)")
-    vgg_weights: str | None = setting(None, "file of torchvision's VGG-19 weights; default: cache, else download")
+    vgg_weights: str | None = harmless(None, "file of torchvision's VGG-19 weights; default: cache, else download")
     vgg_imagenet_normalisation: bool = setting(False, "normalise VGG's input (the published SPADE does not)")
 
-    log_every: int = setting(20, "steps between lines of the log")
-    picture_every: int = setting(500, "steps between pictures in the log")
-    save_every: int = setting(10, "epochs between checkpoints; the last is always saved")
-    evaluate_every: int = setting(10, "epochs between scores; 0: never")
-    num_eval: int = setting(500, "images of a score")
-    inception_weights: str | None = setting(None, "file of the FID Inception; default: cache, else download")
-    fid: bool = setting(True, "compute FID, KID, precision and recall (--no_fid: FSD and SWD only)")
+    log_every: int = harmless(20, "steps between lines of the log")
+    picture_every: int = harmless(500, "steps between pictures in the log")
+    save_every: int = harmless(10, "epochs between checkpoints; the last is always saved")
+    evaluate_every: int = harmless(10, "epochs between scores; 0: never")
+    num_eval: int = harmless(500, "images of a score")
+    inception_weights: str | None = harmless(None, "file of the FID Inception; default: cache, else download")
+    fid: bool = harmless(True, "compute FID, KID, precision and recall (--no_fid: FSD and SWD only)")
 
     @property
     def d_strides(self):

@@ -38,7 +38,6 @@ def run(config: SpadeSettings) -> Path:
             return numbers(scores, "score_real_layouts/")
 
     seed_everything(config.seed)
-    settings.save(config, Path(config.weights) / config.name / "config.json")
     return train(config, store, device, vgg, evaluate)
 
 

@@ -6,17 +6,20 @@ import torch
 
 from datasets.reader import Reader, in_order
 from SPADE import objectives
-from SPADE.engine import checkpoint
 from SPADE.engine.data import data_record
 from SPADE.engine.device import place, seed_step
 from SPADE.engine.distributed import broadcast, rank, world_size
 from SPADE.engine.evaluation import evaluating
+from SPADE.engine.guard import Guard
 from SPADE.engine.images import colour_layouts, from_uint8, sheet, to_uint8
 from SPADE.engine.log import Progress, RunLog
-from SPADE.engine.step import descend, frozen, linear_decay, set_learning_rate
+from SPADE.engine.run_folder import RunFolder
+from SPADE.engine.state import TrainingState
+from SPADE.engine.step import descend, ended, every, frozen, linear_decay, set_learning_rate
+from SPADE.engine.stopping import stop_requests
 from SPADE.networks import UPSAMPLINGS, MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
 
-STAGE = "spade"
+STAGE, PREFIX = "spade", "spade"
 
 
 def train(config, store, device, vgg, evaluate=None) -> Path:
@@ -24,6 +27,12 @@ def train(config, store, device, vgg, evaluate=None) -> Path:
 
     config: SpadeSettings; vgg: perceptual feature network or None; evaluate: generator -> {score name: value} or None.
     """
+    # --- What there is already ---
+    epoch_images = store["train"].draws_per_epoch
+    total = (config.niter + config.niter_decay) * epoch_images
+    folder = RunFolder(config, PREFIX, STAGE)
+    folder.begin(config, data_record(store), constant_images=lambda config: config.niter * epoch_images)
+
     # --- Networks ---
     num_classes = store.label_space.num_classes
     generator = SPADEGenerator(
@@ -40,7 +49,6 @@ def train(config, store, device, vgg, evaluate=None) -> Path:
     encoder = place(StyleEncoder(config.ngf, config.style_dim), device) if config.use_vae else None
     networks = {"generator": generator, "discriminator": discriminator}
     networks |= {"encoder": encoder} if encoder else {}
-    broadcast(*networks.values())
 
     # --- Optimisers ---
     trained = list(generator.parameters()) + (list(encoder.parameters()) if encoder else [])
@@ -48,72 +56,62 @@ def train(config, store, device, vgg, evaluate=None) -> Path:
     discriminator_optimizer = torch.optim.Adam(discriminator.parameters(), betas=(0.0, 0.9))
     weights = objectives.Weights(config.lambda_feat, config.lambda_vgg, config.lambda_kld)
 
-    # --- Data and log ---
+    # --- Where to begin ---
+    optimizers = {"generator": generator_optimizer, "discriminator": discriminator_optimizer}
+    state = TrainingState(networks, optimizers)
+    if not folder.restore(state, total):
+        return folder.last_good
+    broadcast(*networks.values())
     reader = Reader(store["train"], config.seed, rank(), world_size())
-    epoch_images = store["train"].draws_per_epoch
-    total = (config.niter + config.niter_decay) * epoch_images
-    log = RunLog(Path(config.logs) / config.name if rank() == 0 else None)
-    progress = Progress("spade", total, every=config.log_every)
-    folder = Path(config.weights) / config.name
 
-    images_seen, steps, path = 0, 0, None
-    while images_seen < total:
-        # --- Schedule ---
-        factor = linear_decay(images_seen, epoch_images, config.niter, config.niter_decay)
-        set_learning_rate(generator_optimizer, factor * config.lr / 2)
-        set_learning_rate(discriminator_optimizer, factor * config.lr * 2)
+    with (
+        stop_requests() as stop,
+        RunLog(Path(config.logs) / config.name, state.images_seen) as log,
+        Progress(PREFIX, total, state.images_seen) as progress,
+    ):
+        guard = Guard(networks.values(), state.skipped, stop, folder)
+        while state.images_seen < total:
+            # --- Schedule ---
+            factor = linear_decay(state.images_seen, epoch_images, config.niter, config.niter_decay)
+            rates = {"generator": factor * config.lr / 2, "discriminator": factor * config.lr * 2}
+            for name, rate in rates.items():
+                set_learning_rate(optimizers[name], rate)
 
-        # --- Data and noise ---
-        seed_step(config.seed, images_seen, rank())
-        images, labels = reader.pairs(images_seen, config.batch_size)
-        labels, images = labels.to(device, non_blocking=True), from_uint8(images.to(device, non_blocking=True))
+            # --- Data and noise ---
+            seed_step(config.seed, state.images_seen, rank())
+            images, labels = reader.pairs(state.images_seen, config.batch_size)
+            labels, images = labels.to(device, non_blocking=True), from_uint8(images.to(device, non_blocking=True))
 
-        # --- Generator, then discriminator ---
-        with frozen(discriminator):
-            terms = objectives.generator_losses(generator, discriminator, labels, images, weights, encoder, vgg)
-            generator_terms = descend(terms, generator_optimizer)
-        terms = objectives.discriminator_losses(generator, discriminator, labels, images, encoder)
-        discriminator_terms = descend(terms, discriminator_optimizer)
+            # --- Generator, then discriminator ---
+            with frozen(discriminator):
+                terms = objectives.generator_losses(generator, discriminator, labels, images, weights, encoder, vgg)
+                losses = descend(terms, generator_optimizer, guard=guard, kind="generator/")
+            terms = objectives.discriminator_losses(generator, discriminator, labels, images, encoder)
+            losses |= descend(terms, discriminator_optimizer, guard=guard, kind="discriminator/")
 
-        # --- Log ---
-        before, images_seen, steps = images_seen, images_seen + config.batch_size, steps + 1
-        epoch = images_seen // epoch_images
-        progress.step(config.batch_size)
-        if progress.due():
-            losses = {f"generator/{k}": v for k, v in generator_terms.items()}
-            losses |= {f"discriminator/{k}": v for k, v in discriminator_terms.items()}
-            values = progress.show(f"spade {store.height}x{store.width} epoch {epoch}", losses)
-            log.scalars({**values, "learning_rate/generator": factor * config.lr / 2}, images_seen)
-            log.scalars({"learning_rate/discriminator": factor * config.lr * 2}, images_seen)
-        if rank() == 0 and (steps == 1 or steps % config.picture_every == 0 or images_seen >= total):
-            log.picture("layout_generated_real", pictures(generator, store, device, encoder), images_seen)
+            # --- Log ---
+            before = state.images_seen
+            seen = state.images_seen = before + config.batch_size
+            steps, epoch, last = seen // config.batch_size, seen // epoch_images, seen >= total
+            progress.step(config.batch_size)
+            if last or every(config.log_every, steps):
+                values = progress.show(f"{PREFIX} {store.height}x{store.width} epoch {epoch}", losses)
+                log.scalars(values, seen)
+                log.scalars({f"learning_rate/{name}": rate for name, rate in rates.items()}, seen)
+                log.scalars({f"skipped/{name}": count for name, count in state.skipped.items()}, seen)
+            if rank() == 0 and (last or steps == 1 or every(config.picture_every, steps)):
+                log.picture("layout_generated_real", pictures(generator, store, device, encoder), seen)
 
-        # --- Evaluation and checkpoint, where an epoch that asks for it has ended ---
-        last = images_seen >= total
-        if evaluate and rank() == 0 and ended(before, images_seen, epoch_images, config.evaluate_every, last):
-            log.scalars(evaluate(generator), images_seen)
-        if rank() == 0 and ended(before, images_seen, epoch_images, config.save_every, last):
-            path = folder / f"spade_{epoch}.pt"
-            save(path, config, store, networks, images_seen, epoch)
-    progress.close()
-    log.close()
-    return path
-
-
-def ended(before: int, now: int, epoch_images: int, every: int, last: bool) -> bool:
-    """Has a multiple of `every` epochs ended between two numbers of images seen? `every` 0 is never."""
-    return every > 0 and (last or now // (every * epoch_images) > before // (every * epoch_images))
-
-
-def save(path, config, store, networks, images_seen, epoch):
-    content = {
-        "config": dict(vars(config)),
-        "data": data_record(store),
-        "images_seen": images_seen,
-        "epoch": epoch,
-        "networks": {name: checkpoint.record(network) for name, network in networks.items()},
-    }
-    checkpoint.save(path, STAGE, content)
+            # --- Evaluation and checkpoint, where an epoch that asks for it has ended ---
+            if evaluate and rank() == 0 and ended(before, seen, epoch_images, config.evaluate_every, last):
+                log.scalars(evaluate(generator), seen)
+            scheduled = ended(before, seen, epoch_images, config.save_every, last)
+            if scheduled or stop.signal or every(config.resume_every, steps):
+                log.flush()
+                folder.save(state, number=epoch if scheduled else None, epoch=epoch)
+            if stop.signal:
+                stop.leave()
+    return folder.last_good
 
 
 def pictures(generator, store, device, encoder=None, num: int = 8):

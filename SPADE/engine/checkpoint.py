@@ -1,7 +1,6 @@
 """Checkpoints: files from which the networks can be rebuilt without anything else."""
 
 import hashlib
-import os
 import pickle
 import re
 import zipfile
@@ -10,6 +9,7 @@ from pathlib import Path
 import torch
 
 from datasets.errors import UserError
+from SPADE.engine import sealed
 from SPADE.engine.device import place
 
 FORMAT = 1
@@ -27,14 +27,10 @@ def rebuild(cls, entry: dict, device="cpu"):
 
 
 def save(path: Path, stage: str, content: dict):
-    """Writes {"format", "stage", **content} to a temporary file and renames it: a checkpoint is whole or not there."""
+    """Writes {"format", "stage", **content}. A checkpoint is whole or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        torch.save({"format": FORMAT, "stage": stage, **content}, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    content = {"format": FORMAT, "stage": stage, **content}
+    sealed.write(path, content.get("images_seen", 0), lambda file: torch.save(content, file))
 
 
 def load(path: Path, stage: str) -> dict:
@@ -43,8 +39,10 @@ def load(path: Path, stage: str) -> dict:
     if not path.is_file():
         raise UserError(f"checkpoint {path} does not exist; train {stage} first or name another file")
     try:
+        sealed.verify(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, pickle.UnpicklingError, ValueError, KeyError) as error:
+    except (sealed.Damaged, RuntimeError, EOFError, OSError, zipfile.BadZipFile, pickle.UnpicklingError, ValueError,
+            KeyError) as error:  # fmt: skip
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"checkpoint {path} cannot be read ({reason[:120]}): it is damaged or no checkpoint; use another one"
@@ -73,6 +71,11 @@ def newest(folder: Path, prefix: str, number: int | None = None, flag: str = "")
     if number not in found:
         raise UserError(f"--{flag} is {number}, but {folder} has {sorted(found)}; take one of those or leave it out")
     return found[number]
+
+
+def number_of(path: Path) -> int:
+    """Of PREFIX_NUMBER.pt."""
+    return int(path.stem.rsplit("_", 1)[1])
 
 
 def file_hash(path: Path) -> str:

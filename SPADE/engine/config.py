@@ -3,15 +3,21 @@
 import argparse
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import get_args, get_type_hints
 
 from datasets.errors import UserError
 
 
-def setting(default=dataclasses.MISSING, help="", choices=None):
+def setting(default=dataclasses.MISSING, help="", choices=None, harmless=False):
     """A field of a settings dataclass; without a default the flag is required."""
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "harmless": harmless})
+
+
+def harmless(default=dataclasses.MISSING, help="", choices=None):
+    """A setting that may change when a run is continued: it touches neither networks nor data nor their course."""
+    return setting(default, help, choices, harmless=True)
 
 
 class Parser(argparse.ArgumentParser):
@@ -62,7 +68,9 @@ def from_dict(cls, values: dict):
 
 def save(config, path: Path):
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(to_dict(config), indent=1) + "\n")
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_text(json.dumps(to_dict(config), indent=1) + "\n")
+    os.replace(temporary, path)
 
 
 def require(condition, flag, found, wanted, remedy):

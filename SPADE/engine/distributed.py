@@ -9,6 +9,8 @@ import torch
 import torch.distributed as dist
 import torch.distributed.nn.functional as differentiable
 
+from datasets.errors import UserError
+
 
 def start(device: torch.device) -> torch.device:
     """Joins the group that torchrun's environment describes; returns this process's device."""
@@ -38,16 +40,37 @@ def broadcast(*networks):
                 dist.broadcast(tensor.data, 0)
 
 
-def average_gradients(parameters):
-    """Replaces each gradient by its mean over the processes, in one message."""
+def average_gradients(gradients: list, report):
+    """Replaces each gradient by its mean over the processes; returns the sum of their reports. One message for both."""
     if world_size() == 1:
-        return
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    flat = torch.cat([g.flatten() for g in gradients])
+        return report
+    flat = torch.cat([g.flatten() for g in gradients] + [report])
     dist.all_reduce(flat)
-    flat /= world_size()
-    for g, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        g.copy_(mean.view_as(g))
+    *sums, report = flat.split([g.numel() for g in gradients] + [len(report)])
+    for g, total in zip(gradients, sums, strict=True):
+        g.copy_(total.view_as(g) / world_size())
+    return report
+
+
+def from_first(function, *arguments):
+    """The function's result on process 0, or the UserError that it raises there, on every process."""
+    if world_size() == 1:
+        return function(*arguments)
+    outcome = [None, None]
+    if rank() == 0:
+        try:
+            outcome[0] = function(*arguments)
+        except UserError as error:
+            outcome[1] = str(error)
+    dist.broadcast_object_list(outcome, 0)
+    if outcome[1] is not None:
+        raise UserError(outcome[1])
+    return outcome[0]
+
+
+def barrier():
+    if world_size() > 1:
+        dist.barrier()
 
 
 def batch_norm(x, running_mean, running_var, training: bool, momentum: float = 0.1, eps: float = 1e-5):

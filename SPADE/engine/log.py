@@ -5,22 +5,48 @@ from datetime import datetime
 from pathlib import Path
 
 import torch
-from tensorboardX import SummaryWriter
+from torch.utils.tensorboard import SummaryWriter  # its flush waits for what is queued; tensorboardX's does not
 from tqdm import tqdm
+
+from SPADE.engine.distributed import rank
 
 
 class RunLog:
-    """Scalars and pictures of one run under logs/<name>/<date-time>; x axis: images seen."""
+    """Scalars and pictures of one run under logs/<name>/<date-time>; x axis: images seen. On process 0.
 
-    def __init__(self, folder: Path | None):
+    A continued run writes on in its newest folder, where what an earlier process wrote beyond `start` images is
+    purged: one curve.
+    """
+
+    def __init__(self, folder: Path, start: int = 0):
         self.writer = None
         self.complained = False
-        if folder is not None:
-            self.attempt(self.open, Path(folder) / datetime.now().strftime("%Y%m%d-%H%M%S"))
+        if rank() == 0:
+            self.attempt(self.open, Path(folder), start)
 
-    def open(self, folder):
-        self.writer = SummaryWriter(str(folder))
-        self.folder = folder
+    def open(self, folder, start):
+        runs = sorted(path for path in folder.glob("*") if path.is_dir())
+        if start and runs:
+            self.folder, purge_step = runs[-1], start + 1
+        else:
+            self.folder, purge_step = folder / datetime.now().strftime("%Y%m%d-%H%M%S"), None
+        # A suffix, because two files of one second would have one name.
+        self.writer = SummaryWriter(str(self.folder), purge_step=purge_step, filename_suffix=f".{start:012d}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+    def close(self):
+        if self.writer:
+            self.attempt(self.writer.close)
+
+    def flush(self):
+        """Before a checkpoint, so that the log has everything up to there."""
+        if self.writer:
+            self.attempt(self.writer.flush)
 
     def attempt(self, action, *arguments):
         try:
@@ -43,28 +69,28 @@ class RunLog:
         if self.writer:
             self.attempt(self.writer.add_text, name, text)
 
-    def close(self):
-        if self.writer:
-            self.attempt(self.writer.close)
-
 
 class Progress:
-    """tqdm over images seen, with the losses and what the stage wants to say beside it.
+    """tqdm over images seen on process 0, with the losses and what the stage wants to say beside it.
 
-    Losses stay on their device until `due()`: reading one waits for the device.
+    Losses stay on their device until `show`: reading one waits for the device.
     """
 
-    def __init__(self, stage: str, total: int, start: int = 0, every: int = 20):
-        self.bar = tqdm(total=total, initial=start, desc=stage, unit="img", dynamic_ncols=True, smoothing=0.05)
-        self.every, self.steps = every, 0
-        self.since, self.at = time.perf_counter(), start
+    def __init__(self, stage: str, total: int, start: int = 0):
+        self.bar = tqdm(
+            total=total, initial=start, desc=stage, unit="img", dynamic_ncols=True, smoothing=0.05, disable=rank() > 0
+        )
+        self.seen, self.since, self.at = start, time.perf_counter(), start
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.bar.close()
 
     def step(self, images: int):
-        self.steps += 1
+        self.seen += images
         self.bar.update(images)
-
-    def due(self) -> bool:
-        return self.steps % self.every == 0 or self.bar.n >= self.bar.total
 
     def show(self, description: str, losses: dict) -> dict:
         """Reads the losses, shows them, returns them as floats with images per second since the last call."""
@@ -72,9 +98,6 @@ class Progress:
         self.bar.set_description(description, refresh=False)
         self.bar.set_postfix({name.split("/")[-1]: f"{value:.3g}" for name, value in values.items()})
         now = time.perf_counter()
-        rate = (self.bar.n - self.at) / max(now - self.since, 1e-9)
-        self.since, self.at = now, self.bar.n
+        rate = (self.seen - self.at) / max(now - self.since, 1e-9)
+        self.since, self.at = now, self.seen
         return {**values, "images_per_second": rate}
-
-    def close(self):
-        self.bar.close()

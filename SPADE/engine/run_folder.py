@@ -1,0 +1,145 @@
+"""The checkpoints of one run: what it continues from, what it writes, what it may delete.
+
+    WEIGHTS/NAME/config.json         the settings
+    WEIGHTS/NAME/origin.json         checkpoints of other runs that this one started from; these are never deleted
+    WEIGHTS/NAME/PREFIX_NUMBER.pt    as scheduled, NUMBER of epochs or iterations: for later stages, tests, people
+    WEIGHTS/NAME/PREFIX_at_IMAGES.pt in between, after so many images seen: only to continue from
+"""
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets.errors import UserError
+from SPADE.engine import checkpoint, sealed
+from SPADE.engine import config as settings
+from SPADE.engine.distributed import from_first, rank
+from SPADE.engine.run_settings import RunSettings, reconcile
+from SPADE.engine.state import TrainingState
+
+INTERIM_KEPT = 2  # the newest, and the one before in case that is damaged
+
+
+@dataclass(frozen=True)
+class Saved:
+    path: Path
+    content: dict
+
+
+class RunFolder:
+    """Reads and writes on process 0. Opening it reads the newest whole checkpoint, if there is one."""
+
+    def __init__(self, config: RunSettings, prefix: str, stage: str):
+        self.path = Path(config.weights) / config.name
+        self.prefix, self.stage = prefix, stage
+        self.damaged: set[Path] = set()
+        self.saved: Saved | None = from_first(self._newest)
+        self.last_good = self.saved.path if self.saved else None  # newest checkpoint known to be whole
+
+    def begin(self, config: RunSettings, data: dict, constant_images=None, origin=()):
+        """Refuses settings or data other than the saved run's, says from where it goes on, writes the settings down.
+
+        constant_images: see `reconcile`; origin: checkpoints of other runs that this one starts from.
+        """
+        if self.saved:
+            self._check_data(data, config)
+            notes = reconcile(self.saved.content["config"], config, self.saved.content["images_seen"], constant_images)
+            if rank() == 0:
+                where = f"continuing from {self.saved.path}, {self.saved.content['images_seen']} images seen"
+                print("; ".join([where, *notes]), flush=True)
+        self.config, self.data = config, data
+        if rank() == 0:
+            settings.save(config, self.path / "config.json")
+            if origin:
+                names = [os.path.relpath(path, self.path.parent) for path in origin]
+                (self.path / "origin.json").write_text(json.dumps(names) + "\n")
+
+    def restore(self, state: TrainingState, total: int) -> bool:
+        """Puts what was saved into the state. False, and a line that says so, if the training is finished."""
+        if self.saved:
+            state.restore(self.saved.content)
+            self.saved = None  # its memory
+        if state.images_seen >= total and rank() == 0:
+            print(f"the training is finished: {self.last_good}", flush=True)
+        return state.images_seen < total
+
+    def save(self, state: TrainingState, number: int | None, **more):
+        """As PREFIX_NUMBER.pt, or as an interim one. Then deletes what --keep does not want, this one never."""
+        if rank() > 0:
+            return
+        content = {**state.record(self.config, self.data), **more}
+        name = f"{self.prefix}_at_{content['images_seen']}.pt" if number is None else f"{self.prefix}_{number}.pt"
+        try:
+            checkpoint.save(self.path / name, self.stage, content)
+        except OSError as error:
+            message = f"checkpoint {self.path / name} cannot be written ({error.strerror or error}); "
+            message += f"the last good one is {self.last_good}" if self.last_good else "there is no earlier one"
+            if self.config.on_save_error == "stop":
+                raise UserError(f"{message}; make room and give the same command again") from error
+            print(f"warning: {message}; training goes on", flush=True)
+            return
+        self.last_good = self.path / name
+        self.damaged.discard(self.last_good)
+        self._prune()
+
+    def _newest(self) -> Saved | None:
+        found = self._files()
+        torn_first = sorted(found, key=lambda path: (found[path] is None, found[path]), reverse=True)
+        for path in torn_first:  # so that each is named
+            try:
+                content = checkpoint.load(path, self.stage)
+            except UserError as error:
+                print(f"not used: {error}", flush=True)
+                self.damaged.add(path)
+                continue
+            if "optimizers" not in content:
+                raise UserError(f"{path} has no optimisers: it cannot be continued; take another --name")
+            return Saved(path, content)
+        if found:
+            raise UserError(
+                f"no checkpoint in {self.path} is whole; bring back a copy, or delete them to train from the start"
+            )
+        return None
+
+    def _files(self) -> dict:
+        """path -> images seen (None where the end of the file is missing)"""
+        found = {}
+        for path in self.path.glob(f"{self.prefix}_*.pt"):
+            if re.fullmatch(rf"{re.escape(self.prefix)}_(?:at_)?\d+\.pt", path.name):
+                try:
+                    found[path] = sealed.position(path)
+                except sealed.Damaged:
+                    found[path] = None
+        return found
+
+    def _check_data(self, data: dict, config):
+        before = self.saved.content["data"]
+        for key, value in data.items():
+            if before.get(key) != value:
+                values = f" ({value} for {before.get(key)})" if isinstance(value, (int, str)) else ""
+                raise UserError(
+                    f"--store {config.store} differs in its {key} from what {self.saved.path} was trained on{values}; "
+                    "pass the same data, or another --name to begin a new run"
+                )
+
+    def _prune(self):
+        images = {path: seen for path, seen in self._files().items() if seen is not None and path not in self.damaged}
+        whole = sorted(images, key=images.get, reverse=True)
+        scheduled = [path for path in whole if "_at_" not in path.name[len(self.prefix) :]]
+        wanted = {self.last_good, *whole[:INTERIM_KEPT], *scheduled[: self.config.keep or None]}
+        wanted = {path.resolve() for path in (*wanted, *self._origins())}
+        for path in whole:
+            if path.resolve() not in wanted:
+                path.unlink(missing_ok=True)
+
+    def _origins(self) -> list[Path]:
+        """Checkpoints that runs beside this one name as what they started from."""
+        paths = []
+        for file in self.path.parent.glob("*/origin.json"):
+            try:
+                paths += [self.path.parent / name for name in json.loads(file.read_text())]
+            except (OSError, ValueError):
+                print(f"warning: {file} cannot be read; what it names may be deleted by --keep", flush=True)
+        return paths

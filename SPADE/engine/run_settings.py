@@ -1,0 +1,48 @@
+"""The flags that every training has, and which of all flags may differ when a run is continued."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from datasets.errors import UserError
+from SPADE.engine.config import harmless, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    store: str = harmless(help="packed data set (python -m datasets.prepare)")
+    name: str = harmless(help="checkpoints go to WEIGHTS/NAME, logs to LOGS/NAME")
+    weights: str = harmless("weights", "folder of all checkpoints")
+    logs: str = harmless("logs", "folder of all TensorBoard logs")
+    device: str | None = harmless(None, "cpu, cuda or cuda:N; default cuda if there is one")
+    seed: int = setting(0, "of weights, noise and order of data")
+
+    resume_every: int = harmless(1000, "steps between checkpoints to continue from (the newest two stay); 0: none")
+    keep: int = harmless(0, "newest checkpoints to keep beside those that other runs start from; 0: all")
+    on_save_error: str = harmless("stop", "when a checkpoint cannot be written", choices=("stop", "continue"))
+
+
+def reconcile(saved: dict, config, images_seen: int, constant_images=None) -> list[str]:
+    """May a run whose checkpoint has the settings `saved` go on with those of `config`? Returns notes of what differs.
+
+    What changes networks, data, losses or rates would give weights that no single command gives, and is refused by
+    name. `niter` and `niter_decay` may change while both the old and the new schedule are still at the full learning
+    rate: the course so far is then that of a run with the new ones. constant_images: settings -> images until the rate
+    begins to fall, or None where no schedule can be changed.
+    """
+    notes = []
+    for field in dataclasses.fields(config):
+        old, new = saved.get(field.name, field.default), getattr(config, field.name)
+        if old == new:
+            continue
+        if field.metadata["harmless"] or (
+            field.name in ("niter", "niter_decay")
+            and constant_images
+            and images_seen <= min(constant_images(config), constant_images(type(config)(**saved)))
+        ):
+            notes.append(f"--{field.name} {new} instead of {old}")
+            continue
+        raise UserError(
+            f"--{field.name} is {new}, but the run {config.name} was begun with {old}, which its networks, data or "
+            f"course depend on; pass {old} to continue it, or another --name to begin a new one"
+        )
+    return notes
