@@ -1,0 +1,86 @@
+"""Losses and gradients that are not finite: the step leaves no trace but a count."""
+
+import copy
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from datasets.errors import UserError
+from SPADE.engine.guard import MOST_IN_A_ROW, Guard
+from SPADE.engine.step import descend
+from SPADE.engine.stopping import StopRequest
+from SPADE.layers import BatchNorm, SpectralConv2d, initialise
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return initialise(torch.nn.Sequential(SpectralConv2d(3, 4, 3), BatchNorm(4)))
+
+
+@pytest.fixture
+def guard(network):
+    return Guard([network], {}, StopRequest(), SimpleNamespace(last_good="weights/x/spade_3.pt"))
+
+
+def adam(network):
+    return torch.optim.Adam(network.parameters(), lr=0.1)
+
+
+def step(network, optimizer, guard, factor):
+    """One step on images of which one pixel is multiplied by the factor."""
+    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    x[0, 0, 0, 0] *= factor
+    y = network(x)
+    return descend({"a": y.square().mean(), "b": y.mean() * 2}, optimizer, guard=guard, kind="generator/")
+
+
+@pytest.mark.parametrize("factor", [float("nan"), float("inf")])
+def test_a_bad_step_changes_neither_weights_nor_buffers_nor_optimiser(network, guard, factor):
+    optimizer = adam(network)
+    step(network, optimizer, guard, 1.0)
+    before = copy.deepcopy((network.state_dict(), optimizer.state_dict()))
+    step(network, optimizer, guard, factor)
+    for key, value in before[0].items():
+        assert torch.equal(network.state_dict()[key], value), key
+    for i, entry in before[1]["state"].items():
+        for key, value in entry.items():
+            assert torch.equal(optimizer.state_dict()["state"][i][key], value)
+    assert guard.skipped == {"generator/a": 1, "generator/b": 1}
+
+
+def test_afterwards_all_is_as_if_it_had_not_been(network, guard):
+    other = copy.deepcopy(network)
+    optimizer, other_optimizer = adam(network), adam(other)
+    for factor in (1.0, float("nan"), 2.0):
+        step(network, optimizer, guard, factor)
+    for factor in (1.0, 2.0):
+        step(other, other_optimizer, None, factor)
+    assert all(torch.equal(a, b) for a, b in zip(network.state_dict().values(), other.state_dict().values()))  # noqa: B905
+
+
+def test_a_bad_gradient_of_a_finite_loss(network, guard):
+    weight = network[0].weight
+    before = weight.detach().clone()
+    descend({"root": (weight * 0).abs().sqrt().sum()}, adam(network), guard=guard, kind="generator/")
+    assert guard.skipped == {"generator/gradient": 1} and torch.equal(weight, before)
+
+
+def test_the_term_is_named(network, guard):
+    terms = {"good": network[0].weight.sum(), "bad": network[0].weight.sum() / 0}
+    descend(terms, adam(network), guard=guard, kind="discriminator/")
+    assert guard.skipped == {"discriminator/bad": 1}
+
+
+def test_twenty_in_a_row_end_the_run_but_no_fewer(network, guard):
+    optimizer = adam(network)
+    for _ in range(2):
+        for _ in range(MOST_IN_A_ROW - 1):
+            step(network, optimizer, guard, float("nan"))
+        step(network, optimizer, guard, 1.0)
+    for _ in range(MOST_IN_A_ROW - 1):
+        step(network, optimizer, guard, float("nan"))
+    with pytest.raises(UserError, match="generator/a.*weights/x/spade_3.pt"):
+        step(network, optimizer, guard, float("nan"))
+    assert MOST_IN_A_ROW == 20 and guard.skipped["generator/a"] == 58
