@@ -37,11 +37,15 @@ class Model:
         return layouts, self.render(layouts, seeds)
 
     def sample_layouts(self, seeds):
-        """uint8 [N,1,h,w], one by one: a convolution rounds differently in another batch, and an argmax would jump."""
+        """uint8 [N,1,h,w], one for each seed. Each depends on its seed alone."""
         if self.layout_generator is None:
             raise UserError("this model has no layout generator (stage 2); name one of stage 3, or render layouts")
+        return self.layouts_of(latents(seeds, self.layout_generator.latent_dim, self.device))
+
+    def layouts_of(self, z):
+        """Latents [N,latent_dim] -> uint8 [N,1,h,w], one by one: in another batch a convolution rounds differently, and
+        an argmax would jump."""
         with evaluating(self.layout_generator):
-            z = latents(seeds, self.layout_generator.latent_dim, self.device)
             return torch.cat([argmax(self.layout_generator(one)).cpu() for one in z.split(1)])
 
     def render(self, layouts, seeds, style=None):

@@ -5,6 +5,7 @@ from SBGAN.finetune_loop import STAGE
 from SBGAN.networks import ImageGenerator, LayoutGenerator
 from SPADE.engine import checkpoint
 from SPADE.engine.data import data_record
+from SPADE.layers import initialise
 from SPADE.networks import SPADEGenerator, StyleEncoder
 
 
@@ -33,10 +34,7 @@ class Untrained:
     def spade_generator(self, style_dim=0):
         store = self.store
         generator = SPADEGenerator(store.label_space.num_classes, store.height, store.width, 4, 5, 8, style_dim)
-        for p in generator.parameters():  # images that differ: at gain 0.02 all are grey
-            if p.dim() == 4:
-                torch.nn.init.kaiming_normal_(p)
-        return generator
+        return initialise(generator, gain=1.2)  # images that differ: at SPADE's 0.02 all are grey
 
     def joined(self, style=False, name="finetune_1.pt"):
         networks = {

@@ -1,0 +1,218 @@
+"""python -m SBGAN.generate: images and layouts from a trained model, or images of given layouts."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from datasets.errors import UserError, exit_on_user_error
+from datasets.labels import colourise
+from SBGAN.discretize import resize
+from SBGAN.given_layouts import KINDS, read_layouts, read_style
+from SBGAN.layout_metrics import class_proportions
+from SBGAN.model import Model, load
+from SBGAN.saving import Writer, check_folder, replacing, write_png
+from SBGAN.truncation import truncated
+from SBGAN.walk import save_animation, walk_frames
+from SPADE.engine import config as settings
+from SPADE.engine.checkpoint import file_hash
+from SPADE.engine.config import require, setting
+from SPADE.engine.device import pick
+from SPADE.engine.distributed import rank, start, world_size
+from SPADE.engine.images import colour_layouts, enlarge, sheet
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    checkpoint: str = setting(help="of stage 3; or of stage 1, with --spade_checkpoint; or of stage 2, with --layouts")
+    out: str = setting(help="folder for images, layouts (train ids), colours and raw_ids; new or empty")
+    spade_checkpoint: str | None = setting(None, "with a checkpoint of stage 1: SPADE's of stage 2")
+    num: int = setting(16, "samples")
+    seed: int = setting(0, "sample i depends on the checkpoint and on seed + i alone; files are named by that sum")
+    batch_size: int = setting(16, "images rendered at once")
+    device: str | None = setting(None, "cpu, cuda or cuda:N; default cuda if there is one")
+    overwrite: bool = setting(False, "write into a folder that is not empty, replacing files of the same names")
+    truncation: float = setting(1.0, "below 1: layouts nearer to the mean one, less varied; 0: one layout")
+    where: str = setting("", "keep only samples of this kind: shares of pixels such as 'car>0.05,sky<0.3'")
+    grid: str | None = setting(None, "ROWSxCOLUMNS samples as one picture, layouts above images, instead of files")
+    interpolate: int | None = setting(None, "a walk through that many samples and back, as an animated picture")
+    frames: int = setting(30, "of that walk from one sample to the next")
+    layouts: str | None = setting(None, "folder of label PNGs to render instead of generated layouts")
+    layout_kind: str = setting("train_ids", "what these say (colour pictures are read by their colours)", KINDS)
+    style: str | None = setting(None, "image whose style all images get (models with a style encoder)")
+
+
+def check(config):
+    """Refuses what cannot work before anything is read. Raises UserError."""
+    require(config.num >= 1, "num", config.num, "at least 1", "pass a positive number")
+    require(config.batch_size >= 1, "batch_size", config.batch_size, "at least 1", "pass a positive number")
+    require(
+        config.seed >= 0 and config.seed + config.num <= 2**63,
+        "seed",
+        config.seed,
+        "from 0, and with --num below 2^63",
+        "pass a smaller seed",
+    )
+    require(0 <= config.truncation <= 1, "truncation", config.truncation, "from 0 to 1", "pass such a number")
+    require(config.interpolate is None or config.interpolate >= 2, "interpolate", config.interpolate, "at least 2",
+            "a walk needs two ends")  # fmt: skip
+    require(config.frames >= 2, "frames", config.frames, "at least 2", "one frame is no walk")
+    chosen = [flag for flag in ("grid", "interpolate", "layouts") if getattr(config, flag) is not None]
+    require(len(chosen) <= 1, " and --".join(chosen), "given", "given alone", "take one of them")
+    check_folder(Path(config.out), config.overwrite)
+
+
+def parse_grid(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"([1-9]\d{0,3})[xX]([1-9]\d{0,3})", text)
+    require(found, "grid", text, "ROWSxCOLUMNS, such as 4x6", "write it so")
+    return int(found[1]), int(found[2])
+
+
+def parse_where(text: str, names) -> list[tuple[int, str, float]]:
+    """'car>0.05,sky<0.3' -> [(train id, '>' or '<', share)]"""
+    terms = []
+    for term in filter(None, text.split(",")):
+        found = re.fullmatch(r"\s*(.+?)\s*([<>])\s*(\d*\.?\d+)\s*", term)
+        require(found, "where", term, "CLASS>SHARE or CLASS<SHARE, such as car>0.05", "write it so")
+        require(found[1] in names, "where", found[1], f"a class: {', '.join(names)}", "take one of these")
+        terms.append((list(names).index(found[1]), found[2], float(found[3])))
+    return terms
+
+
+def fits(layouts, terms, num_classes):
+    """Which layouts uint8 [N,1,h,w] meet all terms: bool [N]"""
+    shares = class_proportions(layouts, num_classes)
+    kept = torch.ones(len(layouts), dtype=torch.bool)
+    for train_id, sign, share in terms:
+        kept &= shares[:, train_id] > share if sign == ">" else shares[:, train_id] < share
+    return kept
+
+
+class Files:
+    """Where one sample's files go."""
+
+    def __init__(self, out: Path, model: Model, writer: Writer):
+        self.out, self.writer = out, writer
+        self.size, self.space = (model.data["height"], model.data["width"]), model.label_space
+        listed = [c.raw_ids[0] if c.raw_ids else None for c in self.space.classes]
+        self.raw_ids = None if None in listed else np.array(listed, np.uint8)  # train id -> raw id
+
+    def write(self, name: str, layout, image):
+        """layout uint8 [1,h,w] (written at the image's size, so that the two are a pair), image uint8 [3,H,W]"""
+        labels = resize(layout[None], *self.size)[0, 0].numpy()
+        pictures = {"images": image.permute(1, 2, 0).numpy(), "layouts": labels}
+        pictures["colours"] = colourise(labels, self.space.colours)
+        if self.raw_ids is not None:
+            pictures["raw_ids"] = self.raw_ids[labels]
+        for folder, pixels in pictures.items():
+            self.writer.png(np.ascontiguousarray(pixels), self.out / folder / f"{name}.png")
+
+
+def batches(items, size: int):
+    for i in range(0, len(items), size):
+        yield items[i : i + size]
+
+
+def generate_samples(model: Model, config, style) -> int:
+    """Writes the samples of this process; returns how many were kept."""
+    terms = parse_where(config.where, model.label_space.names)
+    seeds = range(config.seed + rank(), config.seed + config.num, world_size())
+    kept = 0
+    with Writer() as writer, truncated(model.layout_generator, config.truncation), bar(len(seeds)) as progress:
+        files = Files(Path(config.out), model, writer)
+        for some in batches(seeds, config.batch_size):
+            layouts = model.sample_layouts(some)
+            chosen = fits(layouts, terms, model.label_space.num_classes).nonzero()[:, 0].tolist()
+            names = [some[i] for i in chosen]
+            images = model.render(layouts[chosen], names, style) if chosen else []
+            for name, layout, image in zip(names, layouts[chosen], images, strict=True):
+                files.write(f"{name:08d}", layout, image)
+            kept += len(chosen)
+            progress.update(len(some))
+    return kept
+
+
+def render_layouts(model: Model, config, style) -> int:
+    given = list(read_layouts(Path(config.layouts), model, config.layout_kind).items())
+    with Writer() as writer, bar(len(given)) as progress:
+        files = Files(Path(config.out), model, writer)
+        for i in range(len(given))[rank() :: world_size()]:  # one by one: they may differ in size
+            name, layout = given[i]
+            files.write(name, layout[0], model.render(layout, [config.seed + i], style)[0])
+            progress.update(1)
+    return len(given)
+
+
+def grid_picture(model: Model, config, style):
+    """Layouts above their images, row by row: uint8 [3,...]"""
+    rows, columns = parse_grid(config.grid)
+    colours = torch.from_numpy(model.label_space.colours)
+    pictures = []
+    with truncated(model.layout_generator, config.truncation), bar(rows * columns) as progress:
+        for seeds in batches(range(config.seed, config.seed + rows * columns), columns):
+            layouts = model.sample_layouts(seeds)
+            pictures.append(enlarge(colour_layouts(layouts, colours), model.data["height"], model.data["width"]))
+            images = [model.render(layouts[k : k + 1], seeds[k : k + 1], style) for k in range(columns)]
+            pictures.append(torch.cat(images))
+            progress.update(columns)
+    return sheet(pictures)
+
+
+def bar(total: int):
+    return tqdm(total=total, desc="generate", unit="img", dynamic_ncols=True, disable=rank() > 0)
+
+
+def describe(config, model: Model):
+    """about.json: all that the files depend on."""
+    about = {
+        "checkpoint_sha256": file_hash(Path(config.checkpoint)),
+        "settings": settings.to_dict(config),
+        "classes": list(model.label_space.names),
+        "torch": torch.__version__,
+    }
+    with replacing(Path(config.out) / "about.json") as temporary:
+        temporary.write_text(json.dumps(about, indent=1) + "\n")
+
+
+def run(config: GenerationSettings):
+    check(config)
+    if config.grid is not None:
+        parse_grid(config.grid)
+    model = load(config.checkpoint, config.spade_checkpoint, start(pick(config.device)))
+    if config.layouts is None and model.layout_generator is None:
+        raise UserError(f"{config.checkpoint} draws no layouts (stage 2); take one of stage 3, or pass --layouts")
+    if model.spade_generator is None:
+        raise UserError(f"{config.checkpoint} draws no images (stage 1); add --spade_checkpoint, one of stage 2")
+    style = read_style(Path(config.style), model) if config.style else None
+    out = Path(config.out)
+    if config.grid is not None:
+        write_png(grid_picture(model, config, style).permute(1, 2, 0).contiguous().numpy(), out / "grid.png")
+    elif config.interpolate is not None:
+        seeds = range(config.seed, config.seed + config.interpolate)
+        with truncated(model.layout_generator, config.truncation):
+            frames = walk_frames(model, seeds, config.frames, lambda steps: tqdm(steps, desc="walk", unit="frame"))
+            save_animation(frames, out / "walk.webp")
+    elif config.layouts is not None:
+        print(f"{render_layouts(model, config, style)} layouts rendered")
+    else:
+        kept = generate_samples(model, config, style)
+        if not kept and world_size() == 1:
+            raise UserError(f"--where {config.where} fits none of {config.num} samples; raise --num or ask for less")
+        if config.where:
+            print(f"{kept} of {config.num} samples kept")
+    if rank() == 0:
+        describe(config, model)
+        print(f"written to {out}")
+
+
+@exit_on_user_error
+def main(arguments=None):
+    run(settings.parse(GenerationSettings, arguments, "SBGAN.generate"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,221 @@
+"""Samples as files: what they hold, that they depend on their seeds alone, and what a user can get wrong."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageSequence
+
+from SBGAN import generate, load, saving
+from SBGAN.truncation import truncated
+from SBGAN.walk import slerp
+
+
+@pytest.fixture(scope="module")
+def checkpoint(untrained):
+    torch.manual_seed(1)
+    return untrained.joined(name="finetune_2.pt")
+
+
+def run(path, out, *flags):
+    generate.main([str(word) for word in ("--checkpoint", path, "--out", out, "--device", "cpu", *flags)])
+
+
+def pixels(path):
+    return np.asarray(Image.open(path)).astype(int)
+
+
+def test_files_are_pairs_and_agree_with_each_other(checkpoint, untrained, tmp_path):
+    run(checkpoint, tmp_path / "out", "--num", 3, "--seed", 5)
+    space = untrained.store.label_space
+    layouts, images = load(checkpoint, device="cpu").sample(seeds=range(5, 8))
+    for i, name in enumerate(("00000005.png", "00000006.png", "00000007.png")):
+        labels = pixels(tmp_path / "out/layouts" / name)
+        assert labels.shape == (32, 64)  # the image's size; the layout generator draws 16 x 32
+        assert (labels == layouts[i, 0].repeat_interleave(2, 0).repeat_interleave(2, 1).numpy()).all()
+        assert (pixels(tmp_path / "out/images" / name) == images[i].permute(1, 2, 0).numpy()).all()
+        assert (pixels(tmp_path / "out/colours" / name) == space.colours[labels]).all()
+        assert (space.remap(pixels(tmp_path / "out/raw_ids" / name).astype(np.uint8), name) == labels).all()
+    about = json.loads((tmp_path / "out/about.json").read_text())
+    assert about["settings"]["seed"] == 5 and len(about["classes"]) == space.num_classes
+
+
+def test_a_sample_depends_on_its_seed_alone(checkpoint):
+    model = load(checkpoint, device="cpu")
+    layouts, images = model.sample(range(9))
+    assert 15 < images.float().std() < 110  # images that show a difference
+    for seeds in (range(3, 4), range(2, 7), [8, 3, 0]):
+        other_layouts, other_images = model.sample(seeds)
+        assert torch.equal(other_layouts, layouts[list(seeds)])  # to the bit: layouts are drawn one by one
+        difference = (other_images.int() - images[list(seeds)].int()).abs()
+        assert difference.max() <= 1  # a convolution may round differently in another batch
+        assert (difference > 0).float().mean() < 1e-3
+    assert not torch.equal(layouts[0], layouts[1])
+
+
+def test_where_keeps_what_fits(checkpoint, untrained, tmp_path):
+    layouts = load(checkpoint, device="cpu").sample_layouts(range(12))
+    shares = (layouts == layouts.flatten().mode().values).float().mean((1, 2, 3))
+    name = untrained.store.label_space.names[layouts.flatten().mode().values]
+    share = shares.sort().values[5:7].mean().item()
+    run(checkpoint, tmp_path / "more", "--num", 12, "--where", f"{name}>{share:.6f}", "--batch_size", 5)
+    run(checkpoint, tmp_path / "less", "--num", 12, "--where", f" {name} < {share:.6f}")
+    more, less = ({int(p.stem) for p in (tmp_path / k / "images").iterdir()} for k in ("more", "less"))
+    assert more == set((shares > share).nonzero()[:, 0].tolist()) and len(more) == 6
+    assert less == set(range(12)) - more
+
+
+def test_truncation(checkpoint):
+    generator = load(checkpoint, device="cpu").layout_generator
+    z = torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
+    spread = []
+    with torch.no_grad():
+        plain = generator(z)
+        for psi in (0, 0.3, 0.7, 1):
+            with truncated(generator, psi):
+                spread.append(generator(z).exp().var(0).mean().item())
+        assert torch.equal(generator(z), plain)
+    assert spread[0] < 1e-12 and spread == sorted(spread)
+    assert spread[3] == pytest.approx(plain.exp().var(0).mean().item())
+
+
+def test_grid(checkpoint, tmp_path):
+    run(checkpoint, tmp_path / "out", "--grid", "2x3", "--seed", 4)
+    picture = pixels(tmp_path / "out/grid.png")
+    assert picture.shape == (2 + 4 * 34, 2 + 3 * 66, 3)
+    _, images = load(checkpoint, device="cpu").sample([4 + 5])
+    found = picture[2 + 3 * 34 : 34 + 3 * 34, 2 + 2 * 66 : 66 + 2 * 66]
+    assert abs(found - images[0].permute(1, 2, 0).numpy()).max() <= 1
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"grid.png", "about.json"}
+
+
+def test_a_walk_is_closed_and_passes_its_samples(checkpoint, tmp_path):
+    run(checkpoint, tmp_path / "out", "--interpolate", 3, "--frames", 4)
+    with Image.open(tmp_path / "out/walk.webp") as animation:
+        assert (animation.n_frames, animation.size, animation.info["loop"]) == (12, (64, 64), 0)
+        frames = np.stack([np.asarray(frame.convert("RGB")).astype(int) for frame in ImageSequence.Iterator(animation)])
+    _, images = load(checkpoint, device="cpu").sample(range(3))
+    for k, image in enumerate(images.permute(0, 2, 3, 1).numpy()):  # WebP loses, so the nearest frame is asked for
+        assert abs(frames[:, 32:] - image).mean((1, 2, 3)).argmin() == 4 * k
+
+
+def test_slerp():
+    a, b = torch.tensor([3.0, 0.0]), torch.tensor([0.0, 3.0])
+    assert torch.allclose(slerp(a, b, 0.5), torch.tensor([4.5, 4.5]).sqrt())
+    assert torch.allclose(slerp(a, b, 1 / 3), 3 * torch.tensor([3**0.5 / 2, 0.5]), atol=1e-6)
+    assert torch.equal(slerp(a, a, 0.3), a)
+
+
+@pytest.fixture(scope="module")
+def drawn(checkpoint, tmp_path_factory):
+    out = tmp_path_factory.mktemp("drawn") / "out"
+    run(checkpoint, out, "--num", 2)
+    return out
+
+
+@pytest.mark.parametrize("folder, kind", [("layouts", "train_ids"), ("raw_ids", "raw_ids"), ("colours", "train_ids")])
+def test_its_own_layouts_give_its_own_images(checkpoint, drawn, tmp_path, folder, kind):
+    run(checkpoint, tmp_path / "again", "--layouts", drawn / folder, "--layout_kind", kind)
+    for path in (drawn / "images").iterdir():
+        assert abs(pixels(path) - pixels(tmp_path / "again/images" / path.name)).max() <= 1
+        assert (pixels(drawn / "layouts" / path.name) == pixels(tmp_path / "again/layouts" / path.name)).all()
+
+
+def test_stage_2_renders_layouts(untrained, drawn, tmp_path):
+    run(untrained.spade(), tmp_path / "out", "--layouts", drawn / "layouts")
+    assert len(list((tmp_path / "out/images").iterdir())) == 2
+
+
+def test_style_of_an_image(untrained, tmp_path):
+    path = untrained.joined(style=True, name="finetune_3.pt")
+    for shade in (0, 255):
+        picture = np.full((16, 32, 3), shade, np.uint8)
+        picture[:8, :5] = 128
+        Image.fromarray(picture).save(tmp_path / f"{shade}.png")
+    run(path, tmp_path / "own", "--num", 2)
+    run(path, tmp_path / "dark", "--num", 2, "--style", tmp_path / "0.png")
+    run(path, tmp_path / "light", "--num", 2, "--style", tmp_path / "255.png")
+    own, dark, light = (pixels(tmp_path / k / "images/00000001.png") for k in ("own", "dark", "light"))
+    assert (dark != light).any() and (own != dark).any()
+
+
+def refused(capsys, checkpoint, out, *flags):
+    with pytest.raises(SystemExit) as stop:
+        run(checkpoint, out, *flags)
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert stop.value.code == 2 and error.startswith("error: ")
+    return error
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (["--num", 0], "--num is 0"),
+        (["--seed", 2**63], "--seed"),
+        (["--seed", -1], "--seed is -1"),
+        (["--interpolate", 1], "--interpolate is 1"),
+        (["--interpolate", 2, "--frames", 1], "--frames is 1"),
+        (["--grid", "0x3"], "--grid is 0x3"),
+        (["--grid", "2x2", "--interpolate", 2], "--grid and --interpolate"),
+        (["--truncation", 1.5], "--truncation is 1.5"),
+        (["--where", "unicorn>0.1"], "unicorn"),
+        (["--where", "sky>lots"], "--where is sky>lots"),
+        (["--where", "sky>1"], "fits none"),
+        (["--layouts", "/no/such folder"], "/no/such folder"),
+        (["--style", "picture.png"], "no style encoder"),
+    ],
+)
+def test_bad_flags(checkpoint, tmp_path, capsys, flags, words):
+    assert words in refused(capsys, checkpoint, tmp_path / "out", *flags)
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_overwritten_unasked(checkpoint, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/mine.txt").write_text("mine")
+    assert "not empty" in refused(capsys, checkpoint, tmp_path / "out", "--num", 1)
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["mine.txt"]
+    run(checkpoint, tmp_path / "out", "--num", 1, "--overwrite")
+    assert (tmp_path / "out/mine.txt").read_text() == "mine" and (tmp_path / "out/images/00000000.png").is_file()
+    assert "is a file" in refused(capsys, checkpoint, tmp_path / "out/mine.txt")
+
+
+def test_layouts_that_cannot_be_read(checkpoint, drawn, tmp_path, capsys):
+    faults = {
+        "unknown id": (np.full((32, 64), 200, np.uint8), "id 200"),
+        "another size": (np.zeros((20, 64), np.uint8), "20x64 pixels, wanted 32x64 or 16x32"),
+        "unknown colour": (np.full((32, 64, 3), 7, np.uint8), "(7, 7, 7)"),
+    }
+    for name, (labels, words) in faults.items():
+        folder = tmp_path / name
+        shutil.copytree(drawn / "layouts", folder)
+        Image.fromarray(labels).save(folder / "bad.png")
+        error = refused(capsys, checkpoint, tmp_path / "out", "--layouts", folder)
+        assert words in error and "bad.png" in error, error
+    assert not (tmp_path / "out").exists()
+
+
+def test_checkpoints_that_do_not_serve(untrained, tmp_path, capsys):
+    assert "draws no images" in refused(capsys, untrained.layout(), tmp_path / "out")
+    assert "draws no layouts" in refused(capsys, untrained.spade(), tmp_path / "out")
+    assert "image_gan" in refused(capsys, untrained.image(), tmp_path / "out")
+    (tmp_path / "cut.pt").write_bytes(untrained.joined().read_bytes()[:2000])
+    assert "cut.pt" in refused(capsys, tmp_path / "cut.pt", tmp_path / "out")
+
+
+def test_a_full_disk(checkpoint, tmp_path, capsys, monkeypatch):
+    def full(self, path, **options):
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(saving.Image.Image, "save", full)
+    assert "No space left on device" in refused(capsys, checkpoint, tmp_path / "out", "--num", 2)
+    assert not [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
+
+
+def test_stages_1_and_2_as_one(untrained, tmp_path):
+    run(untrained.layout(), tmp_path / "out", "--spade_checkpoint", untrained.spade(), "--num", 1)
+    assert (tmp_path / "out/images/00000000.png").is_file()
