@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import struct
 import warnings
 import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
 from datasets.errors import UserError
 from datasets.labels import LabelSpace
@@ -53,6 +54,16 @@ def scan_files(directory: str | Path, endings: tuple[str, ...]) -> tuple[dict[st
         else:
             found[key] = path
     return found, problems
+
+
+def is_directory(path: Path) -> bool:
+    """As Path.is_dir, but a place that may not be looked at is an error, not a missing directory."""
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); mend its permissions or the path") from None
 
 
 def _is_utf8(name: str) -> bool:
@@ -113,6 +124,7 @@ def read_image(path: Path) -> np.ndarray:
     """uint8 [H,W,3]"""
     with _reporting(path), Image.open(path) as picture:
         picture.load()
+        orientation = _orientation(picture)
     claimed = Image.registered_extensions().get(path.suffix.lower())
     if picture.format != claimed and (picture.format, claimed) != ("MPO", "JPEG"):  # cameras' JPEG with a preview
         raise UserError(f"{path}: a {picture.format} file by its content; rename it or convert it to {claimed}")
@@ -120,7 +132,19 @@ def read_image(path: Path) -> np.ndarray:
         raise UserError(f"{path}: a picture with transparent parts; save it without alpha channel")
     if picture.mode not in ("RGB", "RGBA", "L", "LA", "P", "PA", "1"):
         raise UserError(f"{path}: a picture of mode {picture.mode}; save it as 8-bit RGB")
+    if orientation in range(2, 9):  # some programs obey it and some don't, so the label may fit either
+        raise UserError(
+            f"{path}: turned or mirrored by its EXIF tag (orientation {orientation}), which its label need "
+            "not be; save it as it is shown (mogrify -auto-orient), or take the tag out if the label fits without it"
+        )
     return np.asarray(picture.convert("RGB"))
+
+
+def _orientation(picture: Image.Image) -> int:
+    try:
+        return picture.getexif().get(ExifTags.Base.Orientation, 1)
+    except (*DAMAGED, TypeError):  # a tag that can't be read turns no picture
+        return 1
 
 
 def read_label(path: Path, space: LabelSpace, palette: str | None = None) -> np.ndarray:
@@ -206,6 +230,7 @@ def _reporting(path: Path):
     """Turns what Pillow raises and warns of into a sentence about the file."""
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # corrupt tags of a sound picture, and the like
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):

@@ -11,6 +11,7 @@ import functools
 from pathlib import Path
 
 from datasets.errors import UserError
+from datasets.files import is_directory
 from datasets.labels import load_space
 from datasets.packing import Plan
 from datasets.sources.pairs import find_directory, load_pair, note_counts, pair_items
@@ -48,6 +49,6 @@ def _folders(source: str, split: str) -> tuple[Path, Path] | None:
     )
     for images, labels in arrangements:
         found = find_directory(source, labels)
-        if found and (found.parents[labels.count("/")] / images).is_dir():
+        if found and is_directory(found.parents[labels.count("/")] / images):
             return found.parents[labels.count("/")] / images, found
     return None

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from datasets.errors import UserError
-from datasets.files import IMAGE_SUFFIXES, LABEL_SUFFIXES, find_files, pair_up, read_image, read_label
+from datasets.files import IMAGE_SUFFIXES, LABEL_SUFFIXES, find_files, is_directory, pair_up, read_image, read_label
 from datasets.labels import LabelSpace
 from datasets.packing import Item
 from datasets.writing import Entry
@@ -18,9 +18,11 @@ from datasets.writing import Entry
 def find_directory(source: str | Path, inside: str) -> Path | None:
     """source/inside, or one or two folders deeper, as when the zip's own top folder is in between; None if nowhere."""
     source = Path(source)
-    if not source.is_dir():
+    if not is_directory(source):
         raise UserError(f"--source {source}: no such directory; give the folder that holds the data set")
-    for between in ("", "*/", "*/*/"):
+    if is_directory(source / inside):
+        return source / inside
+    for between in ("*/", "*/*/"):
         found = sorted(path for path in source.glob(between + inside) if path.is_dir())
         if len(found) > 1:
             raise UserError(f"{found[1]}: there is {found[0]} too; remove one, or point --source at one of them")

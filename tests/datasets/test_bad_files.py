@@ -7,8 +7,9 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
+from datasets.files import read_image
 from tests.datasets.builders import build_camvid
 from tests.datasets.refusals import SMALL, expect_refusal, one_pixel, resave
 
@@ -57,6 +58,13 @@ def transparent(picture):
     return picture
 
 
+def turned_by_tag(path, orientation):
+    picture = Image.open(path)
+    tags = picture.getexif()
+    tags[ExifTags.Base.Orientation] = orientation
+    picture.save(path, exif=tags)
+
+
 BAD_FILES = {
     "image truncated": ("images", truncate, "truncated"),
     "image truncated by a little": ("images", lambda p: truncate(p, 0.9), "truncated"),
@@ -66,6 +74,8 @@ BAD_FILES = {
     "image JPEG called PNG": ("images", as_jpeg, "a JPEG file by its content"),
     "image transparent": ("images", lambda p: resave(p, transparent), "transparent parts"),
     "image 16-bit": ("images", lambda p: resave(p, lambda i: i.convert("I;16")), "save it as 8-bit RGB"),
+    "image mirrored by its EXIF tag": ("images", lambda p: turned_by_tag(p, 2), "its EXIF tag (orientation 2)"),
+    "image turned by its EXIF tag": ("images", lambda p: turned_by_tag(p, 6), "its EXIF tag (orientation 6)"),
     "image decompression bomb": ("images", lambda p: bomb(p, "RGB"), "scale the picture down"),
     "image is a dangling link": ("images", lambda p: (p.unlink(), p.symlink_to("nothing.png")), "no such file"),
     "image links to itself": ("images", lambda p: (p.unlink(), p.symlink_to(p.name)), "cannot be read"),
@@ -105,6 +115,15 @@ def test_one_bad_file(case, place, capsys):
     if "size" in case or "aspect" in case:
         names_file = [str(place / "source/labels/train/b.png"), str(place / "source/images/train/b.png")]
     expect_refusal(capsys, ["camvid", "--source", str(place / "source"), *SMALL], place / "s", words, *names_file)
+
+
+@pytest.mark.parametrize("tags", [None, b"Exif\0\0MM\0*\0\0\0\x08", b"Exif\0\0nonsense"])
+def test_tags_that_turn_nothing_are_no_matter(tmp_path, tags):
+    content = np.zeros((4, 6, 3), np.uint8)
+    Image.fromarray(content).save(tmp_path / "a.jpg", exif=tags or b"")
+    if tags is None:
+        turned_by_tag(tmp_path / "a.jpg", 1)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.jpg"), content)
 
 
 def test_errors_in_other_processes_are_the_same_sentence(place, capsys):
