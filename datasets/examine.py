@@ -17,6 +17,7 @@ from datasets.files import read_image, read_label, read_label_pixels, read_raw_i
 from datasets.labels import LabelSpace, OutsideTable, colourise, distinct_colours
 from datasets.packed import PREPARE_AGAIN, Split, open_store
 from datasets.packing import in_parallel
+from datasets.sources.folder import split_of_folder
 
 UNUSABLE, OUTSIDE, SIZES, LONELY, NAMES, DUPLICATE, DAMAGED, EMPTY = (
     "files that cannot be used",
@@ -167,7 +168,7 @@ def examine_folders(
         found.sheet.append(_thumbnails(pair.name, read_image(pair.image), train_ids, found.colours))
     outside = sorted((p for p in found.problems if p.kind == OUTSIDE), key=lambda p: -p.pixels)
     found.problems = [p for p in found.problems if p.kind != OUTSIDE] + outside  # worst first
-    found.offenders = [_mark_outside(p, space) for p in outside[:OFFENDERS]]
+    found.offenders = [_mark_outside(p, space, palette) for p in outside[:OFFENDERS]]
     return found
 
 
@@ -226,17 +227,18 @@ def _examine_pair(task: tuple[Pair, LabelSpace | None, str | None]) -> PairResul
 
 
 def _split_of(name: str) -> str:
-    top = name.split("/")[0]
-    return top if top in ("train", "val", "test") and "/" in name else "all"
+    top, *below = name.split("/")
+    return (below and split_of_folder(top)) or "all"
 
 
-def _mark_outside(problem: Problem, space: LabelSpace) -> tuple[str, np.ndarray]:
+def _mark_outside(problem: Problem, space: LabelSpace, palette: str | None) -> tuple[str, np.ndarray]:
     """The label in dim colours, magenta where its ids or colours aren't in the table, single pixels enlarged."""
-    pixels, palette = read_label_pixels(problem.label)
-    if palette is not None and not space.has_raw_ids:
-        pixels = palette[pixels]
+    pixels, colours = read_label_pixels(problem.label)
+    if colours is not None and (palette == "colours" or not space.has_raw_ids):
+        pixels = colours[pixels]
     if pixels.ndim == 3:
-        known, shown = (pixels[:, :, None] == space.colours).all(-1).any(-1), pixels
+        as_number = np.array([1 << 16, 1 << 8, 1])
+        known, shown = np.isin(pixels @ as_number, space.colours @ as_number), pixels
     else:
         known = np.isin(pixels, [i for c in space.classes for i in c.raw_ids])
         shown = colourise(dataclasses.replace(space, unlisted=0).remap(pixels, problem.label), space.colours)

@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
 
 from datasets.errors import UserError
-from datasets.files import IMAGE_SUFFIXES, LABEL_SUFFIXES, read_raw_ids
+from datasets.files import IMAGE_SUFFIXES, LABEL_SUFFIXES, is_directory, read_raw_ids
 from datasets.labels import LabelClass, LabelSpace, distinct_colours, load_space
 from datasets.packing import Item, Plan, in_parallel
 from datasets.sources.pairs import load_pair, pair_items
@@ -88,10 +89,7 @@ def _items(args, images: Path, labels: Path) -> list[Item]:
 
 def _split_folders(args) -> dict[str, list[Item]] | None:
     images, labels = Path(args.images), Path(args.labels)
-    found = {
-        split: next((name for name in names if (images / name).is_dir()), None)
-        for split, names in SPLIT_FOLDERS.items()
-    }
+    found = {split: _split_folder(images, split) for split in SPLIT_FOLDERS}
     if not found["train"]:
         return None
     if not found["val"]:
@@ -99,6 +97,22 @@ def _split_folders(args) -> dict[str, list[Item]] | None:
             f"{images}: a folder '{found['train']}' and no 'val'; add one, or give {images / found['train']}"
         )
     return {split: _items(args, images / name, labels / name) for split, name in found.items() if name}
+
+
+def _split_folder(images: Path, split: str) -> str | None:
+    """The name of this split's folder, in capitals or not: missing one would mix its pictures into training."""
+    try:
+        names = [name for name in sorted(os.listdir(images)) if split_of_folder(name) == split]
+    except OSError:  # find_files will say what is wrong
+        return None
+    names = [name for name in names if is_directory(images / name)]
+    if len(names) > 1:
+        raise UserError(f"{images}: '{names[0]}' and '{names[1]}' are both folders of {split}; remove or join them")
+    return names[0] if names else None
+
+
+def split_of_folder(name: str) -> str | None:
+    return next((split for split, names in SPLIT_FOLDERS.items() if name.lower() in names), None)
 
 
 def _split_by_name(items: list[Item], num_val: int | None) -> dict[str, list[Item]]:

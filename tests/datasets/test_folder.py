@@ -53,6 +53,19 @@ def test_train_and_val_subfolders_are_the_splits(tmp_path):
     assert {name: splits[name].names for name in splits} == {"train": ["a", "b"], "val": ["c"], "test": ["d"]}
 
 
+def test_folders_of_splits_in_capitals(tmp_path):
+    build_folder(tmp_path, ["Train/a", "Train/b", "Valid/c"])
+    splits = prepare(tmp_path).splits
+    assert {name: splits[name].names for name in splits} == {"train": ["a", "b"], "val": ["c"]}
+
+
+def test_two_folders_of_one_split(tmp_path, capsys):
+    build_folder(tmp_path, ["train/a", "val/b", "validation/c"])
+    with pytest.raises(SystemExit):
+        prepare(tmp_path)
+    assert "'val' and 'validation' are both folders of val; remove or join" in capsys.readouterr().err
+
+
 def test_the_validation_split_depends_on_names_alone(tmp_path):
     names = [f"n{i}" for i in range(40)]
     build_folder(tmp_path / "all", names)
