@@ -4,6 +4,7 @@ Ends with `ok` and exit status 0, or with the list of what to mend and exit stat
 """
 
 import argparse
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -82,10 +83,17 @@ def class_table(found: Examination) -> list[str]:
 
 
 def write_report(path: Path, html: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_text(html, encoding="utf-8")
-        os.replace(partial, path)
+        if path.is_dir():
+            raise UserError(f"--report {path}: a directory; give the name of a file")
+        partial = path.with_name(f".{path.name}.partial")
+        try:
+            partial.write_text(html, encoding="utf-8", errors="backslashreplace")  # of names that are not UTF-8
+            os.replace(partial, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                partial.unlink()
+            raise
     except OSError as error:
         raise UserError(f"--report {path}: cannot be written ({error.strerror}); choose another file") from None
     print(f"report: {path}")

@@ -10,7 +10,7 @@ from datasets.doctor import main
 from datasets.examine import examine_folders, examine_store
 from datasets.files import IMAGE_SUFFIXES, LABEL_SUFFIXES
 from datasets.labels import load_space
-from tests.datasets.builders import build_camvid, build_store, save_png
+from tests.datasets.builders import build_camvid, build_store, save_png, space_of
 
 
 def run(capsys, *arguments):
@@ -165,3 +165,35 @@ def test_report_that_cannot_be_written(tmp_path, capsys):
     build_camvid(tmp_path)
     status, _, error = run(capsys, *folders(tmp_path), "--report", tmp_path / "nowhere/r.html")
     assert status == 2 and "--report" in error and "choose another file" in error
+
+
+def test_a_report_that_fails_leaves_no_part(tmp_path, capsys, monkeypatch):
+    build_camvid(tmp_path)
+    status, _, error = run(capsys, *folders(tmp_path), "--report", tmp_path)
+    assert status == 2 and "a directory; give the name of a file" in error
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    status, _, error = run(capsys, *folders(tmp_path), "--report", tmp_path / "r.html")
+    assert status == 2 and "No space left" in error
+    assert not list(tmp_path.glob("*r.html*")) and not list(tmp_path.glob(".*"))
+
+
+def test_offenders_with_a_palette_are_marked_by_what_was_read(tmp_path):
+    """Indices 20..24 in the colours of classes 0..4, and one pixel of another colour."""
+    space, indices = space_of(5), np.full((128, 128), 20, np.uint8) + np.arange(128, dtype=np.uint8) % 5
+    indices[60, 70] = 30
+    palette = np.zeros((256, 3), np.uint8)
+    palette[20:25], palette[30] = space.colours, (1, 2, 3)
+    label = Image.fromarray(indices).convert("P")
+    label.putpalette(palette.tobytes())
+    (tmp_path / "labels").mkdir()
+    label.save(tmp_path / "labels/a.png")
+    save_png(tmp_path / "images/a.png", np.zeros((128, 128, 3), np.uint8))
+    found = examine_folders(
+        tmp_path / "images", tmp_path / "labels", ((".png",), (".png",)), space, palette="colours", workers=1
+    )
+    marked = (found.offenders[0][1] == (255, 0, 255)).all(-1)
+    assert marked[60, 70] and marked.sum() <= 9
