@@ -6,6 +6,7 @@ import colorsys
 import functools
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -141,7 +142,7 @@ class LabelSpace:
 def load_space(name_or_file: str | Path) -> LabelSpace:
     """A table that comes with the code, by name, or one's own, by JSON file."""
     path = SPACES_DIR / f"{name_or_file}.json"
-    if not path.is_file():
+    if not os.path.isfile(path):
         path = Path(name_or_file)
     try:
         table = json.loads(path.read_text(encoding="utf-8"))

@@ -151,6 +151,9 @@ def _open_split(store: Path, name: str, entry: dict, index: dict) -> Split:
         if found != entry[kind]["bytes"]:
             found = "missing" if found is None else f"{found} bytes long"
             raise UserError(f"{path}: {found}, not {entry[kind]['bytes']} bytes as the index says; {PREPARE_AGAIN}")
-    files = {kind: MappedFile(store / entry[kind]["file"], shapes[kind]) for kind in shapes}
+    try:
+        files = {kind: MappedFile(store / entry[kind]["file"], shapes[kind]) for kind in shapes}
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be read ({error.strerror}); mend its permissions") from None
     weights = entry.get("weights") or [1] * count
     return Split(name, height, width, entry["names"], weights, entry["crc32"], files["images"], files["labels"])

@@ -120,6 +120,11 @@ class StoreWriter:
         """The partial directory is ours alone; what a killed process left there goes."""
         if self.target.is_symlink() or self.target.is_file() or (self.target.is_dir() and any(self.target.iterdir())):
             raise UserError(f"{self.target}: exists already; delete it or choose another --out")
+        if not self.target.name or self.target.is_mount():
+            raise UserError(
+                f"--out {self.target}: the current directory or a mounted disk, which no finished store can be renamed "
+                "to; give a new name below it"
+            )
         self.partial.mkdir(parents=True, exist_ok=True)
         self._lock = open(self.partial / LOCK, "w")  # noqa: SIM115 (held until the store is whole)
         try:

@@ -12,6 +12,7 @@ def place():
     directory = Path(tempfile.mkdtemp(prefix="bad input "))  # a path with spaces
     directory.chmod(0o777)
     yield directory
-    for parent, _, _ in os.walk(directory):
-        Path(parent).chmod(0o777)
+    for parent, folders, _ in os.walk(directory):  # which enters them after this
+        for name in folders:
+            Path(parent, name).chmod(0o777)
     shutil.rmtree(directory)

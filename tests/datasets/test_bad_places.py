@@ -5,12 +5,15 @@ import json
 import os
 import resource
 import shutil
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from datasets.errors import UserError
+from datasets.packed import open_store
 from datasets.prepare import main
-from tests.datasets.builders import build_camvid, space_of
+from tests.datasets.builders import build_camvid, build_store, space_of
 from tests.datasets.refusals import SMALL, expect_refusal, resave
 
 
@@ -27,7 +30,9 @@ def unprivileged():
         os.seteuid(0)
 
 
-@pytest.mark.parametrize("closed", ["images/train", "labels/val", "images/train/b.png", "labels/val/a.png"])
+@pytest.mark.parametrize(
+    "closed", ["images/train", "labels/val", "images/train/b.png", "labels/val/a.png", "images", "labels"]
+)
 def test_without_permission(closed, place, capsys):
     build_camvid(place / "source")
     (place / "source" / closed).chmod(0)
@@ -37,7 +42,51 @@ def test_without_permission(closed, place, capsys):
         expect_refusal(capsys, arguments, place / "s", closed, "mend its permissions")
 
 
+@pytest.mark.parametrize("closed", ["images", "images/train", "labels/train", "."])
+def test_without_permission_to_folders_of_ones_own(closed, place, capsys):
+    build_camvid(place / "source")
+    (place / "source" / closed).chmod(0)
+    with unprivileged():
+        arguments = ["folder", "--images", str(place / "source/images"), "--labels", str(place / "source/labels")]
+        expect_refusal(capsys, [*arguments, *SMALL], place / "s", "mend its permissions")
+
+
+def test_store_without_permission(place):
+    build_store(place / "s", [(8, 16)], 8, 16)
+    (place / "s/train.labels.u8").chmod(0)
+    with unprivileged(), pytest.raises(UserError, match="train.labels.u8: cannot be read .* mend its permissions"):
+        open_store(place / "s")
+
+
+@pytest.mark.parametrize("flag", ["--source", "--out", "--labelspace"])
+def test_names_that_no_file_can_have(flag, place, capsys):
+    build_camvid(place / "source")
+    arguments = ["camvid", "--source", str(place / "source")]
+    if flag == "--labelspace":
+        arguments = ["folder", "--images", str(place / "source/images"), "--labels", str(place / "source/labels")]
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, *SMALL, "--out", str(place / "s"), flag, str(place / ("a" * 300))])
+    assert ended.value.code == 2 and "File name too long" in capsys.readouterr().err
+
+
 # --- where the store goes
+
+
+def test_out_is_where_the_user_stands(place, capsys, monkeypatch):
+    build_camvid(place / "source")
+    (place / "s").mkdir()
+    monkeypatch.chdir(place / "s")
+    with pytest.raises(SystemExit):
+        main(["camvid", "--source", "../source", *SMALL, "--out", "."])
+    assert "give a new name below it" in capsys.readouterr().err
+    assert sorted(p.name for p in place.iterdir()) == ["s", "source"] and not any((place / "s").iterdir())
+
+
+def test_out_is_a_mounted_disk(place, capsys, monkeypatch):
+    build_camvid(place / "source")
+    monkeypatch.setattr(Path, "is_mount", lambda path: path.name == "s")
+    arguments = ["camvid", "--source", str(place / "source"), *SMALL]
+    expect_refusal(capsys, arguments, place / "s", "give a new name below it")
 
 
 def test_out_without_permission(place, capsys):
