@@ -9,6 +9,11 @@ set -euo pipefail
 official=http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip
 target="${1:?give the directory to download into}"
 mkdir -p "$target"
+present="$(find "$target" -maxdepth 1 \( -name 'ADE15c_indoor_*' -o -name ADEChallengeData2016 \) -print -quit)"
+if [ -n "$present" ]; then # seen before hundreds of megabytes are fetched
+    echo "error: $present exists already; remove it or choose another directory" >&2
+    exit 2
+fi
 
 fetch() { # URL: continues a broken download, unpacks into $target/.unpacked
     local archive="$target/.download-$(basename "$1")"
@@ -17,22 +22,18 @@ fetch() { # URL: continues a broken download, unpacks into $target/.unpacked
     rm -rf "$target/.unpacked"
     mkdir "$target/.unpacked"
     case "$1" in
-        *.zip) python3 -m zipfile -e "$archive" "$target/.unpacked" || return 1 ;;
-        *) tar -xf "$archive" -C "$target/.unpacked" || return 1 ;;
-    esac
+        *.zip) python3 -m zipfile -e "$archive" "$target/.unpacked" ;;
+        *) tar -xf "$archive" -C "$target/.unpacked" ;;
+    esac || { rm "$archive"; return 1; } # a damaged one must not be continued
     rm "$archive"
 }
 
 lay_out() { # NAMES...: moves these directories out of whatever the archive wraps them in
     local name found
     for name in "$@"; do
-        found="$(find "$target/.unpacked" -type d -name "$name" -print -quit)"
+        found="$(find "$target/.unpacked" -type d -name "$name" -not -path '*/__MACOSX/*' -print -quit)"
         if [ -z "$found" ]; then
             echo "error: the archive has no directory $name; check its address" >&2
-            exit 2
-        fi
-        if [ -e "$target/$name" ]; then
-            echo "error: $target/$name exists already; remove it or choose another directory" >&2
             exit 2
         fi
         mv "$found" "$target/$name"

@@ -64,5 +64,6 @@ def test_the_download_script_lays_out_the_authors_archive(tmp_path):
         "ADE15c_indoor_img", "ADE15c_indoor_lbl", "ADE15c_indoor_val_img", "ADE15c_indoor_val_lbl",
     ]  # fmt: skip
     assert len(prepare(tmp_path / "ade", tmp_path / "s")["train"]) == 3
+    (tmp_path / "ade.tar.gz").unlink()  # the second call sees what is there before it fetches anything
     again = subprocess.run(run, env=environment, capture_output=True, text=True)
     assert again.returncode == 2 and "exists already" in again.stderr
