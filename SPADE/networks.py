@@ -4,8 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from SPADE.affine import batch_moments
 from SPADE.layers import SpectralConv2d, initialise
-from SPADE.modulation import SPADENorm, semantics_at
+from SPADE.modulation import SPADENorm, layout_at, semantics_at
 
 LEAK = 0.2
 UPSAMPLINGS = {"normal": 5, "more": 6, "most": 7}  # SPADE's names for how often the start is doubled
@@ -26,11 +27,15 @@ class ResidualBlock(nn.Module):
             self.norm_s = SPADENorm(in_channels, num_classes, hidden)
             self.conv_s = SpectralConv2d(in_channels, out_channels, 1, bias=False)
 
-    def forward(self, x, semantics):
-        shortcut = self.conv_s(self.norm_s(x, semantics)) if self.learned_shortcut else x
-        x = self.conv_0(F.leaky_relu(self.norm_0(x, semantics), LEAK))
-        x = self.conv_1(F.leaky_relu(self.norm_1(x, semantics), LEAK))
-        return shortcut + x
+    def forward(self, x, layout, upsample: bool):
+        """layout: `layout_at` the output's size, which is twice that of x with nearest upsampling first."""
+        if upsample and not self.learned_shortcut:
+            x, upsample = F.interpolate(x, scale_factor=2, mode="nearest"), False
+        moments = batch_moments(x) if self.training else None  # two of the norms see the same x
+        shortcut = self.conv_s(self.norm_s(x, layout, upsample, moments=moments)) if self.learned_shortcut else x
+        x = self.conv_0(self.norm_0(x, layout, upsample, LEAK, moments))
+        x = self.conv_1(self.norm_1(x, layout, leak=LEAK))
+        return x.add_(shortcut)
 
 
 class SPADEGenerator(nn.Module):
@@ -56,7 +61,8 @@ class SPADEGenerator(nn.Module):
         )
         if upsamplings not in UPSAMPLINGS.values() or height % 2**upsamplings or width % 2**upsamplings:
             raise ValueError(f"{upsamplings} upsamplings do not lead to an image of {height}x{width}")
-        self.num_classes, self.upsamplings, self.style_dim = num_classes, upsamplings, style_dim
+        self.num_classes, self.hidden = num_classes, hidden
+        self.upsamplings, self.style_dim = upsamplings, style_dim
         self.start_size = (height >> upsamplings, width >> upsamplings)
         start = 16 * channels
         if style_dim:
@@ -90,13 +96,13 @@ class SPADEGenerator(nn.Module):
 
         blocks = [(self.head, False), (self.mid_0, True), (self.mid_1, self.upsamplings > 5)]
         blocks += [(block, True) for block in self.ups]
-        resized = semantics_at(norm_semantics, h, w, self.num_classes)
-        for block, up in blocks:
-            if up:
-                x = F.interpolate(x, scale_factor=2, mode="nearest")
-                resized = semantics_at(norm_semantics, *x.shape[-2:], self.num_classes)  # once per resolution
-            x = block(x, resized)
-        return torch.tanh(self.to_rgb(F.leaky_relu(x, LEAK)))
+        layout = layout_at(norm_semantics, h, w, self.num_classes, self.hidden)
+        for block, upsample in blocks:
+            if upsample:
+                h, w = 2 * h, 2 * w
+                layout = layout_at(norm_semantics, h, w, self.num_classes, self.hidden)  # once per resolution
+            x = block(x, layout, upsample)
+        return torch.tanh(self.to_rgb(F.leaky_relu_(x, LEAK)))
 
 
 class PatchDiscriminator(nn.Module):

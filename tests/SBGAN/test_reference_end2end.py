@@ -1,10 +1,16 @@
-"""Stage 3's losses, gradients, passes and updates against numbers of the published code."""
+"""Stage 3's losses, gradients, passes and updates against numbers of the published code.
+
+In float64, for the reason given in test_reference_spade.py.
+"""
 
 import pytest
 import torch
 
 import SBGAN.released
+import SPADE.modulation
+import SPADE.objectives
 import SPADE.released
+from datasets.labels import one_hot
 from SBGAN import finetune_loop
 from SBGAN.discretize import RELEASED_FLOOR
 from SBGAN.finetune_loop import Networks, discriminator_terms, generator_terms, pretraining_terms, sample_layouts
@@ -27,6 +33,21 @@ DISCRIMINATOR_TERMS = {
     "D_real": ["real_real_layout", "real_generated"],
     "D_Fake_fff": ["fake_generated"],
 }
+
+
+class Case64(Case):
+    def input(self, name):
+        value = super().input(name)
+        return value.double() if value.is_floating_point() else value
+
+    def mix(self):
+        return torch.tensor(self.config["gp_mixing"], dtype=torch.float64)
+
+
+@pytest.fixture(autouse=True)
+def one_hot_in_float64(monkeypatch):
+    for module in (SPADE.modulation, SPADE.objectives, finetune_loop):
+        monkeypatch.setattr(module, "one_hot", lambda labels, num_classes: one_hot(labels, num_classes).double())
 
 
 def by_published_term(terms: dict, published: dict) -> dict:
@@ -56,7 +77,7 @@ def settings(case: Case) -> FinetuneSettings:
 @pytest.fixture(scope="module")
 def initial():
     """The five networks and their published initial states."""
-    case = Case("e2e_generator_losses")
+    case = Case64("e2e_generator_losses")
     c = case.config
     weights = {entry["name"]: case.released_state(entry["name"]) for entry in case.entry["networks"]}
     of_layout, of_spade = SBGAN.released, SPADE.released
@@ -88,7 +109,7 @@ def networks(initial) -> Networks:
     networks, states = initial
     for name, state in states.items():
         network = getattr(networks, name)
-        network.load_state_dict(state)
+        network.double().load_state_dict(state)
         network.train().requires_grad_(True).zero_grad()
     return networks
 
@@ -130,7 +151,7 @@ def check_buffers(case: Case, networks: Networks):
 
 
 def test_generator_losses(networks):
-    case = Case("e2e_generator_losses")
+    case = Case64("e2e_generator_losses")
     config = settings(case)
     z, noise = case.input("zG"), case.input("noiseG")
     with torch.no_grad():
@@ -147,14 +168,14 @@ def test_generator_losses(networks):
 
 
 def test_discriminator_losses(networks):
-    case = Case("e2e_discriminator_losses")
+    case = Case64("e2e_discriminator_losses")
     terms = discriminator_terms(
         networks,
         case.input("zD"),
         *real_pair(case),
         settings(case),
         exponential=case.input("noiseD"),
-        mix=torch.tensor(case.config["gp_mixing"]),
+        mix=case.mix(),
     )
     losses = by_published_term(terms, DISCRIMINATOR_TERMS)
     total = sum(losses.values())
@@ -167,7 +188,7 @@ def test_discriminator_losses(networks):
 
 
 def test_losses_of_the_second_discriminators_pretraining(networks):
-    case = Case("e2e_D2_pretraining_losses")
+    case = Case64("e2e_D2_pretraining_losses")
     labels, images = real_pair(case)
     terms = pretraining_terms(networks, case.input("zP"), images)
     case.check("loss.D_Fake_fff", terms["fake_generated"])
@@ -179,7 +200,7 @@ def test_losses_of_the_second_discriminators_pretraining(networks):
 
 
 def test_a_full_step(networks):
-    case = Case("e2e_full_step")
+    case = Case64("e2e_full_step")
     config = settings(case)
     finetune_loop.set_modes(networks, config)
     before = {
@@ -191,7 +212,7 @@ def test_a_full_step(networks):
     generators = [optimizers[name][0] for name in ("layout_generator", "spade_generator")]
     discriminators = ("layout_discriminator", "image_discriminator", "image_discriminator_2")
     z, noise, pair = case.input("zG"), case.input("noiseG"), real_pair(case)
-    mix = torch.tensor(case.config["gp_mixing"])
+    mix = case.mix()
 
     with frozen(*(getattr(networks, name) for name in discriminators)):
         terms = descend(generator_terms(networks, z, *pair, config, noise), *generators)

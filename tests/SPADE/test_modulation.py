@@ -1,0 +1,233 @@
+"""Both forms of the modulation against the plain one: outputs, averages, and every gradient.
+
+The plain form is Park et al.'s equation written with PyTorch's own layers. In float64 the forms must agree to
+rounding, whatever the layout; in float32 to 1e-5, where no activation may lie so close to 0 that rounding decides
+on which side of the ReLU it falls.
+"""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from datasets.labels import one_hot
+from datasets.packed import open_store
+from datasets.reader import layouts_in_order
+from SPADE import neighbourhoods
+from SPADE.affine import Affine
+from SPADE.engine.device import place
+from SPADE.modulation import SPADENorm, layout_at
+from SPADE.neighbourhoods import Neighbourhoods
+from SPADE.networks import SPADEGenerator
+from SPADE.plain import PlainNorm, PlainSPADEGenerator
+
+CLASSES, HEIGHT, WIDTH = 12, 16, 32
+
+
+def random_labels(*shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, CLASSES, shape, generator=generator).to(torch.uint8)
+
+
+@pytest.fixture(scope="module")
+def layouts(toy_store):
+    """Name -> labels uint8 [N,1,16,32]."""
+    split = open_store(toy_store)["train"]
+    street = layouts_in_order(split, 0, 8, split.height)[:, :, ::2, ::2].contiguous()
+    return {
+        "street": street[:1],
+        "eight streets": street,
+        "street and noise": torch.cat([street[1:3], random_labels(1, 1, HEIGHT, WIDTH)]),
+        "noise": random_labels(2, 1, HEIGHT, WIDTH),
+        "one class": torch.full((1, 1, HEIGHT, WIDTH), 5, dtype=torch.uint8),
+        "columns": (torch.arange(WIDTH) % 2).to(torch.uint8).expand(2, 1, HEIGHT, WIDTH).contiguous(),
+        "rows": (torch.arange(HEIGHT)[:, None] % 2).to(torch.uint8).expand(1, 1, HEIGHT, WIDTH).contiguous(),
+        "blocks": random_labels(3, 1, 4, 8).repeat_interleave(4, 2).repeat_interleave(4, 3),
+        "enlarged twice": random_labels(3, 1, HEIGHT // 2, WIDTH // 2),
+    }
+
+
+NAMES = ["street", "eight streets", "street and noise", "noise", "one class", "columns", "rows", "blocks"]
+
+
+@pytest.fixture(params=["neighbourhoods", "convolutions"])
+def form(request, monkeypatch):
+    """Makes one of both forms the one that is taken."""
+    exact = request.param == "neighbourhoods"
+    monkeypatch.setattr(neighbourhoods, "worthwhile", lambda *arguments: exact)
+    return Neighbourhoods if exact else torch.Tensor
+
+
+def norms(dtype, channels=6, hidden=16):
+    """A normalisation with weights of every size, and its plain twin."""
+    torch.manual_seed(1)
+    norm = SPADENorm(channels, CLASSES, hidden).to(dtype)
+    for parameter in norm.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    norm.norm.running_mean.normal_()
+    norm.norm.running_var.uniform_(1, 2)
+    plain = PlainNorm(norm)
+    plain.shared = torch.nn.Conv2d(CLASSES, hidden, 3, padding=1).to(dtype)
+    plain.shared.load_state_dict(norm.shared.state_dict())
+    return place(norm, "cpu"), plain
+
+
+def joined(plain: PlainNorm, name: str):
+    """Gradient of the product's gamma_beta out of the plain form's two convolutions'."""
+    return torch.cat([getattr(getattr(plain, part), name).grad for part in ("gamma", "beta")])
+
+
+def check(found, wanted, tolerance):
+    error = (found - wanted).abs().max() / wanted.abs().max()
+    assert error <= tolerance, f"off by {error:.1e}"
+
+
+def compare(dtype, tolerance, labels, form, upsample=False, leak=1.0, train=True):
+    norm, plain = (network.train(train) for network in norms(dtype))
+    n = len(labels)
+    size = (HEIGHT // 2, WIDTH // 2) if upsample else (HEIGHT, WIDTH)
+    x = (torch.randn(n, 6, *size, dtype=dtype) * torch.arange(1, 7)[:, None, None] + 2).requires_grad_()
+    weights = torch.randn(n, 6, HEIGHT, WIDTH, dtype=dtype)
+
+    layout = layout_at(labels, HEIGHT, WIDTH, CLASSES, 16)
+    assert isinstance(layout, form)
+    layout = layout.to(dtype) if isinstance(layout, torch.Tensor) else layout
+    y = norm(x, layout, upsample, leak)
+    (of_x,) = torch.autograd.grad((y * weights).sum(), x, retain_graph=True)
+    (y * weights).sum().backward()
+
+    twin = x.detach().requires_grad_()
+    plain_y = plain(
+        F.interpolate(twin, scale_factor=2) if upsample else twin,
+        F.interpolate(one_hot(labels, CLASSES).to(dtype), (HEIGHT, WIDTH)),
+    )
+    plain_y = F.leaky_relu(plain_y, leak)
+    (plain_y * weights).sum().backward()
+
+    check(y, plain_y, tolerance)
+    check(of_x, twin.grad, tolerance)
+    for name in ("weight", "bias"):
+        check(getattr(norm.gamma_beta, name).grad, joined(plain, name), tolerance)
+        check(getattr(norm.shared, name).grad, getattr(plain.shared, name).grad, tolerance)
+    check(norm.norm.running_mean, plain.norm.running_mean, tolerance)
+    check(norm.norm.running_var, plain.norm.running_var, tolerance)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_forward_and_backward(form, layouts, name):
+    compare(torch.float64, 1e-12, layouts[name], form)
+    compare(torch.float32, 1e-5, layouts[name], form)
+
+
+@pytest.mark.parametrize("name", ["street and noise", "enlarged twice"])
+def test_with_upsampling_and_leaky_relu(form, layouts, name):
+    compare(torch.float64, 1e-12, layouts[name], form, upsample=True, leak=0.2)
+
+
+def test_in_evaluation_mode(form, layouts):
+    compare(torch.float64, 1e-12, layouts["street"], form, upsample=True, leak=0.2, train=False)
+
+
+@pytest.mark.parametrize("pixels", [1, 96, 130])
+def test_chunks_of_any_size_give_the_same(form, layouts, pixels, monkeypatch):
+    monkeypatch.setattr(neighbourhoods, "CHUNK_PIXELS", pixels)
+    compare(torch.float64, 1e-12, layouts["street and noise"], form)
+    compare(torch.float64, 1e-12, layouts["street and noise"], form, upsample=True)
+
+
+@pytest.mark.parametrize("own_moments", [False, True])
+@pytest.mark.parametrize("upsample", [False, True])
+def test_the_gradient_is_that_of_finite_differences(own_moments, upsample):
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 2, 2, dtype=torch.float64, requires_grad=True)
+    modulation = torch.randn(2 * 4 * (4 if upsample else 1), 6, dtype=torch.float64, requires_grad=True)
+    mean, variance = torch.randn(3, dtype=torch.float64), torch.rand(3, dtype=torch.float64) + 1
+
+    def function(x, modulation):
+        if own_moments:
+            moments = x.detach().mean((0, 2, 3)), x.detach().var((0, 2, 3), unbiased=False)
+        else:
+            moments = mean, variance
+        return Affine.apply(x, modulation, *moments, None, upsample, 0.2, own_moments)
+
+    assert torch.autograd.gradcheck(function, (x, modulation))
+
+
+def test_a_gradient_reaches_semantics_that_carry_one():
+    norm, plain = norms(torch.float64)
+    semantics = one_hot(random_labels(2, 1, HEIGHT, WIDTH), CLASSES).double()
+    twins = [semantics.clone().requires_grad_() for _ in range(2)]
+    x, weights = torch.randn(2, 2, 6, HEIGHT, WIDTH, dtype=torch.float64)
+    (norm(x, layout_at(twins[0], HEIGHT, WIDTH, CLASSES, 16)) * weights).sum().backward()
+    (plain(x, twins[1]) * weights).sum().backward()
+    check(twins[0].grad, twins[1].grad, 1e-12)
+
+
+def test_layouts_are_resized_before_anything_else():
+    labels = random_labels(1, 1, 2 * HEIGHT, 2 * WIDTH)
+    found = layout_at(labels, HEIGHT, WIDTH, CLASSES, 16)
+    assert torch.equal(found, one_hot(labels[:, :, ::2, ::2], CLASSES))
+
+
+def generator_gradients(generator, labels, norm_semantics, weights):
+    """Image, gradient of the semantics, and of all parameters, gamma's and beta's joined."""
+    semantics = one_hot(labels, CLASSES).to(weights).requires_grad_()
+    image = generator(semantics, norm_semantics)
+    (image * weights).sum().backward()
+    gradients = {name: parameter.grad for name, parameter in generator.named_parameters()}
+    for name in [name for name in gradients if ".gamma." in name]:
+        parts = [gradients.pop(name), gradients.pop(name.replace("gamma", "beta"))]
+        gradients[name.replace("gamma", "gamma_beta")] = torch.cat(parts)
+    return image.detach(), semantics.grad, gradients
+
+
+@pytest.mark.parametrize("upsamplings", [5, 6])
+def test_the_whole_generator(form, toy_store, upsamplings):
+    """Hard labels for the normalisations, a gradient through the stem alone."""
+    split = open_store(toy_store)["train"]
+    labels = layouts_in_order(split, 0, 2, split.height)  # [2,1,32,64]
+    torch.manual_seed(2)
+    height, width = 64, 128  # of the image: labels are enlarged for the last blocks
+    generator = SPADEGenerator(CLASSES, height, width, channels=2, upsamplings=upsamplings, hidden=8).double()
+    for parameter in generator.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    plain = PlainSPADEGenerator(generator)
+    weights = torch.randn(2, 3, height, width, dtype=torch.float64)
+    norm_semantics = labels if form is Neighbourhoods else one_hot(labels, CLASSES).double()
+
+    found = generator_gradients(place(generator, "cpu"), labels, norm_semantics, weights)
+    wanted = generator_gradients(plain, labels, labels, weights)
+    check(found[0], wanted[0], 1e-10)
+    check(found[1], wanted[1], 1e-10)
+    assert found[2].keys() == wanted[2].keys()
+    largest = max(gradient.abs().max() for gradient in wanted[2].values())
+    for name, gradient in wanted[2].items():
+        if name.endswith("weight"):
+            check(found[2][name], gradient, 1e-9)
+        else:  # before a batch norm the gradient of a bias is 0 but for rounding
+            assert (found[2][name] - gradient).abs().max() <= 1e-10 * largest, name
+
+    plain_buffers = dict(plain.named_buffers())
+    for name, buffer in generator.named_buffers():
+        check(buffer, plain_buffers[name], 1e-10)
+    with torch.no_grad():
+        image = generator.eval()(one_hot(labels, CLASSES).double(), norm_semantics)
+        check(image, plain.eval()(labels), 1e-10)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_neighbourhoods_on_cuda(monkeypatch, layouts):
+    monkeypatch.setattr(neighbourhoods, "MEASURED_DEVICES", ("cpu", "cuda"))
+    monkeypatch.setattr(neighbourhoods, "worthwhile", lambda *arguments: True)
+    for name, labels in layouts.items():
+        results = []
+        for device in ("cpu", "cuda"):
+            norm, _ = norms(torch.float64)
+            norm = place(norm, device)
+            torch.manual_seed(3)
+            x = torch.randn(len(labels), 6, HEIGHT // 2, WIDTH // 2, dtype=torch.float64).to(device).requires_grad_()
+            y = norm(x, layout_at(labels.to(device), HEIGHT, WIDTH, CLASSES, 16), True, 0.2)
+            y.square().sum().backward()
+            results.append([t.detach().cpu() for t in (y, x.grad, *(p.grad for p in norm.parameters()))])
+        for a, b in zip(*results, strict=True):
+            assert (a - b).abs().max() <= 1e-10 * b.abs().max(), name
