@@ -46,6 +46,16 @@ def sample_images(generator, seeds, device, resolution=None, alpha: float = 1.0,
         return torch.cat([to_uint8(generator(z, resolution, alpha)).cpu() for z in batches])
 
 
+def draws(generator, device):
+    """Function of a seed: an image float [1,3,h,w] in about [-1,1]."""
+
+    def draw(seed):
+        with evaluating(generator):
+            return generator(latents([seed], generator.latent_dim, device))
+
+    return draw
+
+
 def load_baseline(content: dict, device) -> ImageGenerator:
     """The generator in a checkpoint of the baseline."""
     return checkpoint.rebuild(ImageGenerator, content["networks"]["generator"], device)

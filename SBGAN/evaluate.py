@@ -1,8 +1,6 @@
 """python -m SBGAN.evaluate: scores and pictures of any checkpoint; the rows are those of the evaluation in training."""
 
 import contextlib
-import json
-import os
 import statistics
 import warnings
 from dataclasses import dataclass
@@ -10,44 +8,29 @@ from pathlib import Path
 
 import torch
 
-from datasets.errors import UserError, exit_on_user_error
-from datasets.packed import Store, open_store
-from SBGAN.baseline import load_baseline, sample_images
+from datasets.errors import exit_on_user_error
+from datasets.packed import Store
+from SBGAN.baseline import draws, load_baseline, sample_images
 from SBGAN.contact_sheet import contact_sheet
 from SBGAN.copies import copies_picture, copy_check
-from SBGAN.model import Model, check_store, load, stage_of
-from SBGAN.released_fid import PROTOCOL, fid_released
+from SBGAN.model import Model, load, stage_of
+from SBGAN.released_fid import PROTOCOL, fid_released, soft_scenes
 from SBGAN.scores import score_generated, score_layout_floor, score_layouts
+from SPADE import scoring
 from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
 from SPADE.engine.config import require, setting
 from SPADE.engine.device import pick
 from SPADE.engine.images import save_png, square_sheet
-from SPADE.scores import (
-    COLUMNS,
-    against_real,
-    append_record,
-    find_extractor,
-    make_record,
-    score_floor,
-    score_real_layouts,
-    table,
-)  # fmt: skip
+from SPADE.scores import COLUMNS, against_real, find_extractor, score_floor, score_real_layouts
+from SPADE.scoring import check_samples, finish, stored_data
 
 
-@dataclass(frozen=True)
-class Scoring:
-    """How to score; the flags that every scoring program has."""
+@dataclass(frozen=True, kw_only=True)
+class Scoring(scoring.Scoring):
+    """How to score samples from noise; the flags that all these programs have."""
 
-    store: str | None = setting(None, "packed data set to score against; default the one it was trained on")
-    results: str = setting("results", "pictures and scores go to RESULTS/NAME, the folder's name of the checkpoint")
-    device: str | None = setting(None, "cpu, cuda or cuda:N; default cuda if there is one")
-    seed: int = setting(0, "of the first latent; sample i has seed + i")
-    num_eval: int = setting(500, "images of a score")
     repeats: int = setting(1, "sets of samples; scores become their mean, beside their standard deviation")
-    inception_weights: str | None = setting(None, "file of the FID Inception; default: cache, else download")
-    feature_extractor: str | None = setting(None, "TorchScript or .pt2, uint8 [N,3,H,W] -> [N,D], instead of Inception")
-    fid: bool = setting(True, "compute FID, KID, precision and recall (--no_fid: FSD and SWD only)")
     fid_released: bool = setting(False, "also as the released code did, for the published table alone")
     released_weights: str | None = setting(None, "torchvision's Inception for it; default: cache, else download")
     copy_check: bool = setting(True, "look for the nearest training layouts and images (--no_copy_check: do not)")
@@ -79,19 +62,24 @@ class Scorer:
 
     def generated(self, model: Model) -> dict:
         """Scenes from noise, or layouts alone where there is no SPADE."""
-        config, num = self.config, self.config.num_eval
+        num = self.config.num_eval
         both = (model.layout_generator, model.spade_generator)
 
         def score(seed):
             if model.spade_generator is None:
                 return score_layouts(model.sample_layouts(range(seed, seed + num)), self.store)
             row = score_generated(*both, self.store, num, seed, *self.features)
-            if config.fid_released:
-                row["fid_released"] = fid_released(*both, self.store, num, seed, self.device, config.released_weights)
-                row["protocol"]["fid_released"] = PROTOCOL
-            return row
+            return self.as_released(row, soft_scenes(*both, self.store, self.device), seed, self.store.height)
 
         return self.repeated(score)
+
+    def as_released(self, row: dict, draw, seed: int, height: int) -> dict:
+        """Adds fid_released if it is asked for."""
+        if self.config.fid_released:
+            how = (self.config.num_eval, seed, height, self.device, self.config.released_weights)
+            row["fid_released"] = fid_released(draw, self.store, *how)
+            row["protocol"]["fid_released"] = PROTOCOL
+        return row
 
     def real_layouts(self, model: Model) -> dict:
         return score_real_layouts(model.spade_generator, self.store, self.config.num_eval, *self.features)
@@ -161,12 +149,16 @@ def evaluate_baseline(generator, config: Scoring, store: Store, device, folder: 
     def images(seed, count=num):
         return sample_images(generator, range(seed, seed + count), device)
 
-    score = {"generated": scorer.repeated(lambda seed: against_real(images(seed), store, *scorer.features))}
-    score["floor: real against real"] = scorer.floor(None, images=True, image_rows=generator.max_resolution)
+    def score(seed):
+        row = against_real(images(seed), store, *scorer.features)
+        return scorer.as_released(row, draws(generator, device), seed, generator.max_resolution)
+
+    scores = {"generated": scorer.repeated(score)}
+    scores["floor: real against real"] = scorer.floor(None, images=True, image_rows=generator.max_resolution)
     if config.copy_check:
-        write_copy_check(score, None, images(config.seed, min(num, 500)), store, folder)
+        write_copy_check(scores, None, images(config.seed, min(num, 500)), store, folder)
     save_png(square_sheet(images(config.seed, min(num, 32))), folder / "contact_sheet.png")
-    return score, scorer.left_out
+    return scores, scorer.left_out
 
 
 def write_copy_check(scores, layouts, images, store, folder):
@@ -176,39 +168,8 @@ def write_copy_check(scores, layouts, images, store, folder):
 
 
 def check(config: Scoring):
-    require(config.num_eval >= 2, "num_eval", config.num_eval, "at least 2", "pass a larger number")
+    check_samples(config, sets=config.repeats)
     require(config.repeats >= 1, "repeats", config.repeats, "at least 1", "pass a larger number")
-    last = config.seed + config.repeats * config.num_eval
-    require(config.seed >= 0 and last < 2**63, "seed", config.seed, "from 0, below 2^63 with all samples", "lower it")
-
-
-def finish(scores, left_out, files: dict, config: Scoring, store: Store, folder: Path, weights: Path) -> dict:
-    """Writes the record to folder/scores.json and as a line of weights/metrics.jsonl; prints the table."""
-    record = make_record(files, store, config.num_eval, config.seed, scores, left_out)
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".scores.{os.getpid()}.json"
-    temporary.write_text(json.dumps(record, indent=1) + "\n")
-    os.replace(temporary, folder / "scores.json")
-    append_record(record, weights)
-    print(table(scores))
-    for row in scores.values():
-        for name, repeats in row.get("repeats", {}).items():
-            print(f"{name}: {repeats['mean']:.4g} +- {repeats['std']:.2g} over {config.repeats} sets of samples")
-    for message in sorted({row["warning"] for row in scores.values() if "warning" in row}):
-        print(f"warning: {message}")
-    print(f"pictures: {', '.join(str(file) for file in sorted(folder.glob('*.png')))}")
-    print(f"scores:   {folder / 'scores.json'}, {weights / 'metrics.jsonl'}")
-    return record
-
-
-def stored_data(content: dict, path, config: Scoring) -> Store:
-    """The store that is named, else the one that the checkpoint was trained on; checked to fit the checkpoint."""
-    where = config.store or content.get("config", {}).get("store")
-    if where is None:
-        raise UserError(f"{path} doesn't say what data it was trained on; pass --store, a packed store of that data")
-    store = open_store(where)
-    check_store(content["data"], path, store, where)
-    return store
 
 
 def run_on(path: Path, config: Scoring, spade_path: Path | None = None) -> dict:

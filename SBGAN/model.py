@@ -15,6 +15,7 @@ from SPADE.engine.evaluation import evaluating
 from SPADE.engine.images import to_uint8
 from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
 from SPADE.sampling import latents
+from SPADE.scoring import check_label_space, check_store  # noqa: F401 (stage 3 takes the latter from here)
 
 
 @dataclass(frozen=True)
@@ -137,31 +138,6 @@ def check_fit(layout: dict, layout_path: Path, spade: dict, spade_path: Path):
         raise UserError(
             f"{layout_path} is from the middle of stage 1 (row {layout['resolution']} of {rows}, alpha "
             f"{layout['alpha']:.2f}); let stage 1 finish, or take a later --pro_iter"
-        )
-
-
-def check_store(data: dict, path: Path, store, store_path):
-    """A checkpoint and the data that it is to be trained on or scored against."""
-    if data["name"] != store.name:
-        raise UserError(
-            f"--store {store_path} is {store.name}, but {path} was trained on {data['name']}; "
-            "pass the store of that data set"
-        )
-    wanted = {"label_space_hash": store.label_space.hash, "label_space": store.label_space.to_dict()}
-    check_label_space(data, path, wanted, f"--store {store_path}")
-    if (data["height"], data["width"]) != (store.height, store.width):
-        raise UserError(
-            f"--store {store_path} has images of {store.height}x{store.width}, but {path} was trained on "
-            f"{data['height']}x{data['width']}; prepare a store of that size, or train again"
-        )
-
-
-def check_label_space(a: dict, a_path, b: dict, b_name: str):
-    if a["label_space_hash"] != b["label_space_hash"]:
-        counts = [len(data["label_space"]["classes"]) for data in (a, b)]
-        raise UserError(
-            f"{a_path} has {counts[0]} classes and {b_name} has {counts[1]}, or other ones; "
-            "train both stages on one label space"
         )
 
 

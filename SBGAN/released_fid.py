@@ -43,17 +43,26 @@ def imagenet_inception(path, device):
     return features
 
 
-def fid_released(layout_generator, spade_generator, store, num: int, seed: int, device, weights=None) -> float:
+def soft_scenes(layout_generator, spade_generator, store, device):
+    """Function of a seed: an image float [1,3,H,W] in [-1,1] of a soft layout."""
+
+    def draw(seed):
+        z = latents([seed], layout_generator.latent_dim, device)
+        style = latents([seed], spade_generator.style_dim, device) if spade_generator.style_dim else None
+        with evaluating(layout_generator, spade_generator):
+            return spade_generator(resize(layout_generator(z).exp(), store.height, store.width), style=style)
+
+    return draw
+
+
+@torch.no_grad()
+def fid_released(draw, store, num: int, seed: int, height: int, device, weights=None) -> float:
+    """draw: seed -> image float [1,3,height,W] in [-1,1]; weights: torchvision's Inception, default the cache."""
     inception = imagenet_inception(weights, device)
-    real = real_images(store[store.reference], num)
+    real = real_images(store[store.reference], num, height)
     flipped = torch.rand(len(real), generator=torch.Generator().manual_seed(seed)) < 0.5
     real = torch.where(flipped[:, None, None, None], real.flip(3), real)
-    fake = []
-    with full_precision(), evaluating(layout_generator, spade_generator):
-        for i in range(seed, seed + num):
-            z = latents([i], layout_generator.latent_dim, device)
-            style = latents([i], spade_generator.style_dim, device) if spade_generator.style_dim else None
-            soft = resize(layout_generator(z).exp(), store.height, store.width)
-            fake.append(inception(spade_generator(soft, style=style)).cpu())
-        known = [inception(from_uint8(batch.to(device))).cpu() for batch in real.split(16)]
-    return frechet_distance(torch.cat(fake), torch.cat(known))
+    with full_precision():
+        fake = torch.cat([inception(draw(i)).cpu() for i in range(seed, seed + num)])
+        known = torch.cat([inception(from_uint8(batch.to(device))).cpu() for batch in real.split(16)])
+    return frechet_distance(fake, known)

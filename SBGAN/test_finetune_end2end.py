@@ -10,6 +10,7 @@ from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
 from SPADE.engine.config import setting
 from SPADE.engine.device import pick
+from SPADE.scoring import finish, stored_data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +24,7 @@ def run(config: ScoringSettings) -> dict:
     evaluate.check(config)
     path = checkpoint.newest(Path(config.weights) / config.name, "finetune", config.epoch, "epoch")
     content = checkpoint.load(path, "finetune")
-    store = evaluate.stored_data(content, path, config)
+    store = stored_data(content, path, config)
     device = pick(config.device)
 
     origin = {name: Path(file) for name, file in content["origin"].items()}
@@ -37,7 +38,7 @@ def run(config: ScoringSettings) -> dict:
 
     folder = Path(config.results) / config.name
     scores = evaluate.evaluate(models, config, store, device, folder)
-    return evaluate.finish(*scores, files, config, store, folder, path.parent)
+    return finish(*scores, files, config, store, folder, path.parent)
 
 
 @exit_on_user_error

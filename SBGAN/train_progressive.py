@@ -30,7 +30,6 @@ def run(config: ProgressiveSettings) -> Path:
     check_sampler(config)
     device = start(pick(config.device))
     seed_everything(config.seed)
-    settings.save(config, Path(config.weights) / config.name / "config.json")
 
     shared = dict(
         aspect=store.aspect, max_resolution=config.max_dim, fmap_base=config.fmap_base, fmap_max=config.fmap_max

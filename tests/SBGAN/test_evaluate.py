@@ -8,7 +8,7 @@ import torch
 from datasets.packed import open_store
 from SBGAN import evaluate, layout_metrics
 from SBGAN.model import load
-from SBGAN.released_fid import fid_released
+from SBGAN.released_fid import fid_released, soft_scenes
 from SBGAN.scores import score_generated
 from SPADE.engine.data import reference_layouts
 from SPADE.metrics.features import Extractor
@@ -114,7 +114,8 @@ def test_fid_released_on_soft_maps_and_shifted_images(untrained, tmp_path):
     torch.save(inception.state_dict(), tmp_path / "random.pth")
     model = load(untrained.joined(), device="cpu")
     both = (model.layout_generator, model.spade_generator)
-    got = fid_released(*both, untrained.store, 3, 0, "cpu", tmp_path / "random.pth")
+    draw = soft_scenes(*both, untrained.store, "cpu")
+    got = fid_released(draw, untrained.store, 3, 0, 32, "cpu", tmp_path / "random.pth")
 
     pooled = []
     inception.avgpool.register_forward_hook(lambda module, inputs, output: pooled.append(output.flatten().numpy()))

@@ -50,8 +50,8 @@ def test_pytorch_fids_network_with_the_same_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(its, "load_state_dict_from_url", lambda *args, **kwargs: network.state_dict())
     its_network = its.InceptionV3([its.InceptionV3.BLOCK_INDEX_BY_DIM[2048]]).eval()
 
-    # At 299 x 299, as pytorch-fid resizes other sizes in another way than TensorFlow, and divided by 256: torch-fidelity
-    # maps grey levels by (x - 128) / 128 as TensorFlow did, pytorch-fid by (x - 127.5) / 127.5.
+    # At 299 x 299, as pytorch-fid resizes other sizes in another way than TensorFlow; divided by 256, as torch-fidelity
+    # maps grey levels by (x - 128) / 128 like TensorFlow, and pytorch-fid by (x - 127.5) / 127.5.
     images = torch.randint(256, (2, 3, 299, 299), generator=generator, dtype=torch.uint8)
     ours = extract_features(inception_network(tmp_path / "random.pth"), images)
     with torch.no_grad():

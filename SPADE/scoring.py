@@ -1,0 +1,84 @@
+"""What all scoring programs share: flags, the data a checkpoint is scored against, what is written and printed."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets.errors import UserError
+from datasets.packed import Store, open_store
+from SPADE.engine.config import require, setting
+from SPADE.scores import append_record, make_record, table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    store: str | None = setting(None, "packed data set to score against; default the one it was trained on")
+    results: str = setting("results", "pictures and scores go to RESULTS/NAME, the name of the checkpoint's folder")
+    device: str | None = setting(None, "cpu, cuda or cuda:N; default cuda if there is one")
+    seed: int = setting(0, "of the first latent; sample i has seed + i")
+    num_eval: int = setting(500, "images of a score")
+    inception_weights: str | None = setting(None, "file of the FID Inception; default: cache, else download")
+    feature_extractor: str | None = setting(None, "TorchScript or .pt2, uint8 [N,3,H,W] -> [N,D], instead of Inception")
+    fid: bool = setting(True, "compute FID, KID, precision and recall (--no_fid: FSD and SWD only)")
+
+
+def check_samples(config: Scoring, sets: int = 1):
+    require(config.num_eval >= 2, "num_eval", config.num_eval, "at least 2", "pass a larger number")
+    last = config.seed + sets * config.num_eval
+    require(config.seed >= 0 and last < 2**63, "seed", config.seed, "from 0, below 2^63 with all samples", "lower it")
+
+
+def stored_data(content: dict, path, config: Scoring) -> Store:
+    """The store that is named, else the one that the checkpoint was trained on; checked to fit the checkpoint."""
+    where = config.store or content.get("config", {}).get("store")
+    if where is None:
+        raise UserError(f"{path} doesn't say what data it was trained on; pass --store, a packed store of that data")
+    store = open_store(where)
+    check_store(content["data"], path, store, where)
+    return store
+
+
+def check_store(data: dict, path: Path, store, store_path):
+    """A checkpoint and the data that it is to be trained on or scored against."""
+    if data["name"] != store.name:
+        raise UserError(
+            f"--store {store_path} is {store.name}, but {path} was trained on {data['name']}; "
+            "pass the store of that data set"
+        )
+    wanted = {"label_space_hash": store.label_space.hash, "label_space": store.label_space.to_dict()}
+    check_label_space(data, path, wanted, f"--store {store_path}")
+    if (data["height"], data["width"]) != (store.height, store.width):
+        raise UserError(
+            f"--store {store_path} has images of {store.height}x{store.width}, but {path} was trained on "
+            f"{data['height']}x{data['width']}; prepare a store of that size, or train again"
+        )
+
+
+def check_label_space(a: dict, a_path, b: dict, b_name: str):
+    if a["label_space_hash"] != b["label_space_hash"]:
+        counts = [len(data["label_space"]["classes"]) for data in (a, b)]
+        raise UserError(
+            f"{a_path} has {counts[0]} classes and {b_name} has {counts[1]}, or other ones; "
+            "train both stages on one label space"
+        )
+
+
+def finish(scores, left_out, files: dict, config: Scoring, store: Store, folder: Path, weights: Path) -> dict:
+    """Writes the record to folder/scores.json and as a line of weights/metrics.jsonl; prints the table."""
+    record = make_record(files, store, config.num_eval, config.seed, scores, left_out)
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".scores.{os.getpid()}.json"
+    temporary.write_text(json.dumps(record, indent=1) + "\n")
+    os.replace(temporary, folder / "scores.json")
+    append_record(record, weights)
+    print(table(scores))
+    for row in scores.values():
+        for name, repeats in row.get("repeats", {}).items():
+            count = len(repeats["values"])
+            print(f"{name}: {repeats['mean']:.4g} +- {repeats['std']:.2g} over {count} sets of samples")
+    for message in sorted({row["warning"] for row in scores.values() if "warning" in row}):
+        print(f"warning: {message}")
+    print(f"pictures: {', '.join(str(file) for file in sorted(folder.glob('*.png')))}")
+    print(f"scores:   {folder / 'scores.json'}, {weights / 'metrics.jsonl'}")
+    return record

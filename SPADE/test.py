@@ -1,0 +1,54 @@
+"""python -m SPADE.test: scores and pictures of stage 2 alone, on real layouts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets.errors import exit_on_user_error
+from SPADE.engine import checkpoint
+from SPADE.engine import config as settings
+from SPADE.engine.config import setting
+from SPADE.engine.device import pick
+from SPADE.engine.images import save_png
+from SPADE.networks import SPADEGenerator, StyleEncoder
+from SPADE.scores import find_extractor, score_floor, score_real_layouts
+from SPADE.scoring import Scoring, check_samples, finish, stored_data
+from SPADE.training_loop import STAGE, pictures
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestSettings(Scoring):
+    name: str = setting(help="stage 2's checkpoints are in WEIGHTS/NAME")
+    epoch: int | None = setting(None, "its epoch; default the latest")
+    weights: str = setting("weights", "folder of all checkpoints")
+
+
+def run(config: TestSettings) -> dict:
+    check_samples(config)
+    path = checkpoint.newest(Path(config.weights) / config.name, STAGE, config.epoch, "epoch")
+    content = checkpoint.load(path, STAGE)
+    store = stored_data(content, path, config)
+    device = pick(config.device)
+    extractor, left_out = find_extractor(config.fid, config.inception_weights, config.feature_extractor)
+    if left_out:
+        print(f"FID is left out of the scores: {left_out}")
+
+    networks = content["networks"]
+    generator = checkpoint.rebuild(SPADEGenerator, networks["generator"], device)
+    encoder = checkpoint.rebuild(StyleEncoder, networks["encoder"], device) if "encoder" in networks else None
+    how = (store, config.num_eval, device, extractor, left_out)
+    scores = {
+        "real layouts": score_real_layouts(generator, *how),
+        "floor: real against real": score_floor(*how),
+    }
+    folder = Path(config.results) / config.name
+    save_png(pictures(generator, store, device, encoder), folder / "contact_sheet.png")
+    return finish(scores, left_out, {STAGE: path}, config, store, folder, path.parent)
+
+
+@exit_on_user_error
+def main(arguments=None):
+    run(settings.parse(TestSettings, arguments, "SPADE.test"))
+
+
+if __name__ == "__main__":
+    main()
