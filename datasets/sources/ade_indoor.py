@@ -92,9 +92,9 @@ def _challenge_names(source: str) -> dict[int, str]:
     """From the release's own objectInfo150.txt (tab-separated: Idx Ratio Train Val Name), where that is there."""
     names = {raw_id: f"ade_{raw_id:03d}" for raw_id in range(1, CHALLENGE_CLASSES + 1)}
     for line in _read_lines(source, "objectInfo150.txt", required=False):
-        index, *_, name = line.split("\t")
-        if index.isdigit() and int(index) in names:
-            first = name.split(",")[0].split(";")[0].strip()
+        index, *others = line.split("\t")
+        if others and index.isdecimal() and int(index) in names:
+            first = others[-1].split(",")[0].split(";")[0].strip()
             names[int(index)] = first if first not in names.values() else f"{first} {index}"
     return names
 

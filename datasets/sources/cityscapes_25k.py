@@ -22,6 +22,7 @@ from datasets.packing import Item, Plan
 from datasets.sources.cityscapes import IMAGE_ENDING, LABEL_ENDING
 from datasets.sources.pairs import (
     check_equal_sizes,
+    find_directory,
     need_directory,
     note_counts,
     pair_items,
@@ -108,7 +109,9 @@ def _fine_items(args, split: str) -> list[Item]:
 
 
 def _extra_items(args) -> list[Item]:
-    images = find_files(need_directory(args.source, "leftImg8bit/train_extra"), (IMAGE_ENDING,))
+    # By the zip's own folder first: the network may have laid its labels in folders of the same names.
+    own_folder = find_directory(args.source, "leftImg8bit_trainextra/leftImg8bit/train_extra")
+    images = find_files(own_folder or need_directory(args.source, "leftImg8bit/train_extra"), (IMAGE_ENDING,))
     labels = find_files(need_directory(args.source, EXTRA_LABELS), (".png",))
     pairs = pair_up(_by_frame(images), _by_frame(labels))
     return [Item(Entry(name, args.height, args.width), (image, label, "extra")) for name, image, label in pairs]

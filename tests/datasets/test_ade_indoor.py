@@ -49,6 +49,13 @@ def test_the_official_release(tmp_path, capsys):
     assert space.name != "ade_indoor"
 
 
+def test_classes_that_the_release_does_not_name_have_numbers(tmp_path):
+    build_ade_challenge(tmp_path)
+    (tmp_path / "ADEChallengeData2016/objectInfo150.txt").write_text("Idx\tName\n\n2\nx\ty\n1\twall, room wall\n")
+    names = prepare(tmp_path, tmp_path / "s").label_space.names
+    assert names[:2] == ("wall", "ade_002") and names[-1] == "unknown"
+
+
 def archive(tmp_path):
     build_ade_authors(tmp_path / "packed", "wrapped/")
     subprocess.run(["tar", "-czf", tmp_path / "ade.tar.gz", "-C", tmp_path / "packed", "."], check=True)

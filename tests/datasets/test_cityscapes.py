@@ -68,3 +68,15 @@ def test_25k_weights_are_not_copies(tmp_path):
     index = json.loads((tmp_path / "s/index.json").read_text())
     assert len(index["splits"]["train"]["names"]) == 2 + len(EXTRA_FRAMES)
     assert (tmp_path / "s/train.labels.u8").stat().st_size == (2 + len(EXTRA_FRAMES)) * 8 * 16
+
+
+def test_25k_labels_in_folders_like_those_of_the_images(tmp_path):
+    build_cityscapes_25k(tmp_path)
+    labels = tmp_path / "drn_d_105_000_test"
+    files = list(labels.iterdir())
+    for file in files:
+        folder = labels / "leftImg8bit/train_extra" / file.name.split("_")[0]
+        folder.mkdir(parents=True, exist_ok=True)
+        file.rename(folder / file.name)
+    main(["cityscapes_25k", "--source", str(tmp_path), "--out", str(tmp_path / "s"), *SIZE])
+    assert len(open_store(tmp_path / "s")["train"]) == 2 + len(files)
