@@ -18,6 +18,7 @@ from datasets.labels import LabelSpace, OutsideTable, colourise, distinct_colour
 from datasets.packed import PREPARE_AGAIN, Split, open_store
 from datasets.packing import in_parallel
 from datasets.sources.folder import split_of_folder
+from datasets.sources.pairs import check_equal_sizes
 
 UNUSABLE, OUTSIDE, SIZES, LONELY, NAMES, DUPLICATE, DAMAGED, EMPTY = (
     "files that cannot be used",
@@ -212,11 +213,11 @@ def _examine_pair(task: tuple[Pair, LabelSpace | None, str | None]) -> PairResul
         problems.append(Problem(OUTSIDE, str(error), error.pixels, pair.label))
     except UserError as error:
         problems.append(Problem(UNUSABLE, str(error)))
-    if image is not None and labels is not None and image.shape[:2] != labels.shape:
-        problems.append(Problem(
-            SIZES, f"{pair.label}: {labels.shape[1]}x{labels.shape[0]} pixels, but {pair.image} has "
-            f"{image.shape[1]}x{image.shape[0]}; make them the same size or remove the pair"
-        ))  # fmt: skip
+    if image is not None and labels is not None:
+        try:
+            check_equal_sizes(image, labels, pair.image, pair.label)
+        except UserError as error:
+            problems.append(Problem(SIZES, str(error)))
     return PairResult(
         size=None if image is None else image.shape[:2],
         class_pixels=None if labels is None else np.bincount(labels.reshape(-1), minlength=256),

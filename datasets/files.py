@@ -49,6 +49,8 @@ def scan_files(directory: str | Path, endings: tuple[str, ...]) -> tuple[dict[st
         key = str(path.relative_to(directory))[: -len(ending)]
         if not _is_utf8(key):
             problems.append(UserError(f"{os.fsencode(path)!r}: the file name is not UTF-8; rename the file"))
+        elif os.path.exists(path) and not os.path.isfile(path):  # reading a pipe would wait for ever
+            problems.append(UserError(f"{path}: a pipe or device, no file; remove it"))
         elif key in found:
             problems.append(UserError(f"{path}: {found[key].name} has the same stem; remove one of them"))
         else:

@@ -79,6 +79,7 @@ BAD_FILES = {
     "image decompression bomb": ("images", lambda p: bomb(p, "RGB"), "scale the picture down"),
     "image is a dangling link": ("images", lambda p: (p.unlink(), p.symlink_to("nothing.png")), "no such file"),
     "image links to itself": ("images", lambda p: (p.unlink(), p.symlink_to(p.name)), "cannot be read"),
+    "image is a pipe": ("images", lambda p: (p.unlink(), os.mkfifo(p)), "a pipe or device, no file; remove it"),
     "image of another size": ("images", lambda p: resave(p, lambda i: i.resize((16, 12))), "32x24 pixels"),
     "image of another aspect": ("images", lambda p: resave(p, lambda i: i.resize((32, 32))), "32x24 pixels"),
     "image without label": ("images", lambda p: shutil.copy(p, p.with_name("d.png")), "d.png: no label of the same"),
