@@ -17,8 +17,7 @@ places=(--store "$store" --weights "$weights")
 prepare_store() {
     if [ -e "$store/index.json" ]; then return; fi
     if [ -z "${source:-}" ] && [ "$dataset" != toy_street ]; then
-        echo "error: there is no packed store $store yet; add --source DIR, the folder that holds $dataset" >&2
-        exit 2
+        refuse "there is no packed store $store yet; add --source DIR, the folder that holds $dataset"
     fi
     python -m datasets.prepare "$dataset" ${source:+--source "$source"} --out "$store" "${prepare[@]}"
 }
@@ -31,7 +30,11 @@ run() {
     shift
     while [ $# -gt 0 ]; do
         case "$1" in
-            --source) source="${2:?--source needs a folder}"; shift 2 ;;
+            --source)
+                [ -n "${2:-}" ] || refuse "--source: nothing after it; give the folder that holds $dataset"
+                source="$2"
+                shift 2
+                ;;
             --source=*) source="${1#--source=}"; shift ;;
             *) flags+=("$1"); shift ;;
         esac

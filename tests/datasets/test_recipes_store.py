@@ -10,22 +10,20 @@ import pytest
 from datasets.packed import open_store
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-PREPARE = (
-    f'source "{SCRIPTS}/toy_street/settings.sh"; source "{SCRIPTS}/recipe.sh"; '
-    "prepare=(--height 8 --width 16 --num_train 2 --num_val 1); prepare_store"
-)
+RECIPE = f'source "{SCRIPTS}/toy_street/settings.sh"; source "{SCRIPTS}/recipe.sh"; '
+PREPARE = RECIPE + "prepare=(--height 8 --width 16 --num_train 2 --num_val 1); prepare_store"
 
 
-def prepare_store(cwd):
-    """As recipes do, by their own paths: none is inherited."""
+def bash(command, cwd):
+    """As recipes run, by their own paths: none is inherited."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")} | {"store": "my store"}
-    return subprocess.run(["bash", "-c", PREPARE], cwd=cwd, env=environment, capture_output=True, text=True)
+    return subprocess.run(["bash", "-c", command], cwd=cwd, env=environment, capture_output=True, text=True)
 
 
 def test_prepared_once_from_any_directory(tmp_path):
-    done = prepare_store(tmp_path)
+    done = bash(PREPARE, tmp_path)
     assert done.returncode == 0 and len(open_store(tmp_path / "my store")["train"]) == 2, done.stderr
-    again = prepare_store(tmp_path)
+    again = bash(PREPARE, tmp_path)
     assert again.returncode == 0 and again.stdout == again.stderr == ""
 
 
@@ -33,5 +31,12 @@ def test_prepared_once_from_any_directory(tmp_path):
 def test_a_package_called_datasets_where_the_caller_stands(tmp_path):
     (tmp_path / "datasets").mkdir()
     (tmp_path / "datasets/__init__.py").write_text("raise RuntimeError('another package')")
-    done = prepare_store(tmp_path)
+    done = bash(PREPARE, tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("arguments", ["--source", '--source ""', "--batch_size 4 --source"])
+def test_source_without_a_folder(tmp_path, arguments):
+    done = bash(f"{RECIPE} run SPADE.train --name n -- {arguments}", tmp_path)
+    assert done.returncode == 2 and done.stderr.startswith("error: --source: nothing after it; give the folder")
+    assert not any(tmp_path.iterdir())
