@@ -47,9 +47,16 @@ def layout_distances(samples, items):
 
 
 def image_distances(samples, items):
-    """Root mean square difference of pixels in [0,1] at ROWS rows or fewer; uint8 [N,3,H,W], [n,3,h,w] -> [N,n]."""
+    """Distance between images as vectors of their pixels at up to ROWS rows, centred and of length 1: 0 is one picture
+    up to brightness and contrast, sqrt(2) no likeness. (Of plain pixels, anything grey and blurred is near to anything.)
+    uint8 [N,3,H,W], [n,3,h,w] -> float [N,n]."""
     rows = min(ROWS, samples.shape[2], items.shape[2])
-    return torch.cdist(small_pixels(samples, rows), small_pixels(items, rows))
+    return torch.cdist(standardised(small_pixels(samples, rows)), standardised(small_pixels(items, rows)))
+
+
+def standardised(vectors):
+    centred = vectors - vectors.mean(1, keepdim=True)
+    return centred / centred.norm(dim=1, keepdim=True).clamp_min(1e-3)
 
 
 def training_layouts(split, height):
@@ -90,7 +97,7 @@ def copy_check(layouts, images, store) -> tuple[dict, dict]:
     if images is not None:
         found["image"] = nearest(images, training_images(split, size), image_distances)
         held = nearest(held_images, training_images(split, size), image_distances)
-        record["image"] = numbers(found["image"], held, f"root mean square of pixels in [0,1] at up to {ROWS} rows")
+        record["image"] = numbers(found["image"], held, f"of standardised pixels at {ROWS} rows, 1.41 is no likeness")
     return record, found
 
 

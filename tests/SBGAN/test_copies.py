@@ -1,5 +1,6 @@
 """Memorising shows: copies of training scenes, mirrored ones too, are found and are nearer than real scenes are."""
 
+import numpy as np
 import torch
 
 from datasets.packed import open_store
@@ -44,9 +45,9 @@ def test_brute_force(toy_store):
         both = torch.cat([train_labels, train_labels.flip(3)])
         differs = [(labels[i] != other).double().mean().item() for other in both]
         assert abs(found["layout"].distance[i].item() - min(differs)) < 1e-6
-        both = torch.cat([train_images, train_images.flip(3)]).double() / 255
-        roots = [(images[i].double() / 255 - other).square().mean().sqrt().item() for other in both]
-        assert abs(found["image"].distance[i].item() - min(roots)) < 1e-4
+        both = torch.cat([train_images, train_images.flip(3)]).double().flatten(1).numpy()
+        correlations = [np.corrcoef(images[i].double().flatten().numpy(), other)[0, 1] for other in both]
+        assert abs(found["image"].distance[i].item() - (2 - 2 * max(correlations)) ** 0.5) < 1e-4
 
 
 def test_small_images_of_the_baseline(toy_store):
@@ -55,3 +56,11 @@ def test_small_images_of_the_baseline(toy_store):
     record, found = copy_check(None, images, store)
     assert found["image"].index.tolist() == [0, 1, 2, 3] and set(record) == {"image"}
     assert copies_picture(None, images, found, store).shape == (3, 2 + 2 * 34, 2 + 4 * 66)
+
+
+def test_blurred_images_are_no_copies(toy_store):
+    store = open_store(toy_store)
+    images, _ = in_order(store["val"], 0, 6)
+    grey = torch.full_like(images, 128)
+    record, _ = copy_check(None, grey, store)
+    assert record["image"]["closer_than_any_real"] == 0

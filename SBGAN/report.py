@@ -1,0 +1,182 @@
+"""python -m SBGAN.report WEIGHTS/NAME: one self-contained HTML page of a run."""
+
+import io
+import json
+import os
+import time
+from pathlib import Path
+
+from PIL import Image
+
+from datasets.errors import UserError, exit_on_user_error
+from SBGAN import report_parts as parts
+from SBGAN.saving import check_file, replacing
+from SPADE.engine.config import Parser
+from SPADE.scores import COLUMNS, numbers
+
+SHEETS = 5  # pictures of one kind over time
+
+
+def read_settings(run: Path) -> dict:
+    try:
+        return json.loads((run / "config.json").read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{run} is no run's folder: no readable config.json ({error}); name WEIGHTS/NAME") from error
+
+
+def read_records(run: Path) -> list[dict]:
+    """Evaluations in the order they were made; a line that was cut off is left out."""
+    records = []
+    if (run / "metrics.jsonl").is_file():
+        for line in (run / "metrics.jsonl").read_text().splitlines():
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                print(f"{run / 'metrics.jsonl'}: a line that is no JSON is left out")
+    return records
+
+
+def read_logs(folder: Path) -> tuple[dict, dict]:
+    """({scalar: [(images seen, value)]}, {picture: [(images seen, PNG bytes)]}) of all parts of a run."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    scalars, pictures = {}, {}
+    for part in sorted(path for path in folder.glob("*") if path.is_dir()):
+        events = EventAccumulator(str(part), size_guidance={"scalars": 0, "images": 0}).Reload()
+        for tag in events.Tags()["scalars"]:
+            scalars.setdefault(tag, {}).update({e.step: e.value for e in events.Scalars(tag)})
+        for tag in events.Tags()["images"]:
+            pictures.setdefault(tag, {}).update({e.step: e.encoded_image_string for e in events.Images(tag)})
+    return ({k: sorted(v.items()) for k, v in scalars.items()}, {k: sorted(v.items()) for k, v in pictures.items()})
+
+
+def curves_sections(scalars: dict) -> list[str]:
+    """Curves by what stands before the slash: scores, losses, and the rest."""
+    groups = {"Scores while training": [], "Losses": [], "Schedule and speed": []}
+    for tag, points in sorted(scalars.items()):
+        kind = tag.split("/")[0]
+        name = "Losses" if kind in ("generator", "discriminator") else "Schedule and speed"
+        if kind.startswith("score") or kind in (*COLUMNS, "pixels_displaced") or kind.startswith("swd"):
+            name = "Scores while training"
+        groups[name].append(parts.chart(tag, {tag: points}))
+    return [parts.section(f"{name} (over images seen)", *charts) for name, charts in groups.items() if any(charts)]
+
+
+def spread(items: list, count: int) -> list:
+    """First, last, and others evenly between."""
+    if len(items) <= count:
+        return items
+    return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
+
+
+def sheets_section(pictures: dict) -> list[str]:
+    figures = []
+    for tag, items in pictures.items():
+        for seen, data in reversed(spread(items, SHEETS)):
+            figures.append(parts.picture(Image.open(io.BytesIO(data)), f"{tag}, {seen} images seen"))
+    return [parts.section("Layouts and images over time, the newest first", *figures)] if figures else []
+
+
+def scores_sections(records: list[dict]) -> list[str]:
+    if not records:
+        return ['<p class="warning">This run has not been evaluated yet: no metrics.jsonl.</p>']
+    last = records[-1]
+    rows = {name: numbers(row) for name, row in last["scores"].items()}
+    columns = [c for c in COLUMNS if any(c in row for row in rows.values())]
+    content = [parts.table(["", *columns], [[name, *map(row.get, columns)] for name, row in rows.items()])]
+    for name, row in last["scores"].items():
+        if "repeats" in row:
+            cells = [f"{v['mean']:.4g} ± {v['std']:.2g}" for v in row["repeats"].values()]
+            content.append(parts.table([f"{name}: mean and deviation", *row["repeats"]], [["", *cells]]))
+    warnings = {row["warning"] for row in last["scores"].values() if "warning" in row}
+    content += [f'<p class="warning">{parts.html.escape(text)}</p>' for text in sorted(warnings)]
+    if last.get("fid_left_out"):
+        content.append(f'<p class="warning">FID is left out: {parts.html.escape(last["fid_left_out"])}</p>')
+    how = {"evaluated": last["time"], "size": last["size"], "seed": last["seed"], **last["counts"], **last["versions"]}
+    for row in last["scores"].values():
+        how |= row.get("protocol", {})
+    content.append(parts.settings_list(how))
+    sections = [parts.section("Scores", *content)]
+    if len(records) > 1:
+        sections.append(parts.section("All evaluations", history(records)))
+    return sections + class_sections(last)
+
+
+def history(records: list[dict]) -> str:
+    """One line for each evaluation: its first row of scores."""
+    lines = []
+    for record in records:
+        name, row = next(iter(record["scores"].items()))
+        files = ", ".join(Path(entry["file"]).name for entry in record["checkpoints"].values())
+        lines.append([record["time"], files, name, record["counts"]["generated"], numbers(row)])
+    columns = [c for c in COLUMNS if any(c in line[-1] for line in lines)]
+    rows = [[*line[:-1], *map(line[-1].get, columns)] for line in lines]
+    return parts.table(["time", "checkpoints", "row", "samples", *columns], rows)
+
+
+def class_sections(record: dict) -> list[str]:
+    row = next((row for name, row in record["scores"].items() if "classes" in row and "generated" in name), None)
+    if row is None:
+        return []
+    shares = sorted(row["classes"].items(), key=lambda item: -item[1]["real"])
+    rows = [[name, *(f"{100 * s[k]:.2f} %" for k in ("real", "generated", "gained"))] for name, s in shares]
+    note = f"<p>{100 * row['pixels_displaced']:.1f} % of all pixels would have to change class.</p>"
+    return [parts.section("Classes: share of all pixels", note, parts.table(["", "real", "generated", "gained"], rows))]
+
+
+def copy_section(records: list[dict], results: Path) -> list[str]:
+    checks = [row["copy_check"] for record in records[-1:] for row in record["scores"].values() if "copy_check" in row]
+    if not checks:
+        return []
+    columns = ["samples", "nearest", "median", "nearest_of_real", "median_of_real", "closer_than_any_real"]
+    rows = [[f"{kind}: {found['distance']}", *(found[c] for c in columns)] for kind, found in checks[0].items()]
+    figures = result_picture(results / "copies.png", "samples nearest to training items; below each, that item")
+    title = "Copy check: distance to the nearest training item"
+    return [parts.section(title, parts.table(["", *columns], rows), *figures)]
+
+
+def result_picture(path: Path, caption: str) -> list[str]:
+    try:
+        with Image.open(path) as image:
+            return [parts.picture(image, caption)]
+    except OSError:
+        return []
+
+
+def report(run: Path, logs: Path, results: Path) -> str:
+    """The page. logs, results: of this run, may not be there."""
+    settings, records = read_settings(run), read_records(run)
+    scalars, pictures = read_logs(logs)
+    sections = [f"<p>Made {time.strftime('%Y-%m-%d %H:%M')} from {parts.html.escape(str(run))}</p>"]
+    sections += scores_sections(records)
+    sheet = result_picture(results / "contact_sheet.png", "of the last evaluation")
+    sections += [parts.section("Samples", *sheet)] if sheet else []
+    sections += copy_section(records, results) + curves_sections(scalars) + sheets_section(pictures)
+    return parts.page(run.name, [*sections, parts.section("Settings", parts.settings_list(settings))])
+
+
+def parse(arguments):
+    parser = Parser(prog="SBGAN.report", description=__doc__, allow_abbrev=False)
+    parser.add_argument("run", type=Path, help="folder of the run's checkpoints, WEIGHTS/NAME")
+    parser.add_argument("--logs", type=Path, help="folder of all logs; default the one in the run's settings")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all scores (default: results)")
+    parser.add_argument("--out", type=Path, help="the page; default RUN/report.html, which is replaced")
+    parser.add_argument("--overwrite", action="store_true", help="replace the file that --out names")
+    return parser.parse_args(arguments)
+
+
+@exit_on_user_error
+def main(arguments=None):
+    flags = parse(arguments)
+    run = flags.run.resolve()
+    logs = flags.logs or Path(read_settings(run).get("logs", "logs"))
+    out = flags.out or run / "report.html"
+    check_file(out, overwrite=flags.overwrite or flags.out is None)
+    text = report(run, logs / run.name, flags.results / run.name)
+    with replacing(out) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    print(f"{out}, {os.path.getsize(out) / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()

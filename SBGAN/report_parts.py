@@ -1,0 +1,130 @@
+"""Pieces of a self-contained HTML page: tables, line charts in SVG, pictures as data."""
+
+import base64
+import html
+import io
+import math
+
+from PIL import Image
+
+COLOURS = ("#1965b0", "#dc050c", "#4eb265", "#f1932d", "#882e72", "#777777")
+WIDTH, HEIGHT = 370, 190
+LEFT, RIGHT, TOP, BOTTOM = 58, 10, 10, 26
+MOST_POINTS = 400
+
+STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 1200px; padding: 0 1em; color: #222; }
+h2 { border-bottom: 1px solid #ccc; margin-top: 2em; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+td, th { padding: .15em .7em; text-align: right; border-bottom: 1px solid #eee; }
+td:first-child, th:first-child { text-align: left; }
+figure { display: inline-block; margin: .5em 1em .5em 0; vertical-align: top; }
+figcaption { font-weight: 600; }
+img { max-width: 100%; min-width: min(100%, 800px); image-rendering: pixelated; }
+.scroll { overflow-x: auto; }
+.warning { background: #fff4d6; padding: .5em 1em; }
+.settings { columns: 3 20em; font-size: 13px; }
+.settings div { display: flex; justify-content: space-between; gap: 1em; break-inside: avoid; }
+.settings span { color: #666; }
+.settings b { font-weight: 500; overflow-wrap: anywhere; text-align: right; }
+"""
+
+
+def page(title: str, sections: list[str]) -> str:
+    body = "\n".join([f"<h1>{html.escape(title)}</h1>", *sections])
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        f"<style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
+    )
+
+
+def section(title: str, *content: str) -> str:
+    return f"<section><h2>{html.escape(title)}</h2>\n" + "\n".join(content) + "</section>"
+
+
+def number(value) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def table(columns: list[str], rows: list[list]) -> str:
+    """Cells that are None stay empty."""
+    head = "".join(f"<th>{html.escape(c)}</th>" for c in columns)
+    lines = [
+        "<tr>" + "".join(f"<td>{'' if cell is None else html.escape(number(cell))}</td>" for cell in row) + "</tr>"
+        for row in rows
+    ]
+    return f'<div class="scroll"><table><tr>{head}</tr>\n' + "\n".join(lines) + "</table></div>"
+
+
+def settings_list(values: dict) -> str:
+    items = [
+        f"<div><span>{html.escape(str(k))}</span><b>{html.escape(str(v)) or '&nbsp;'}</b></div>"
+        for k, v in values.items()
+    ]
+    return f'<div class="settings">{"".join(items)}</div>'
+
+
+def picture(image: Image.Image, caption: str, width: int = 1160) -> str:
+    """As JPEG, no wider than `width`; small ones as PNG."""
+    data = io.BytesIO()
+    if image.width > width:
+        image = image.resize((width, round(image.height * width / image.width)), Image.LANCZOS)
+    small = image.width * image.height < 200_000
+    image.convert("RGB").save(data, "PNG" if small else "JPEG", **({} if small else {"quality": 88}))
+    kind, text = ("png" if small else "jpeg"), base64.b64encode(data.getvalue()).decode()
+    source = f"data:image/{kind};base64,{text}"
+    return f'<figure><figcaption>{html.escape(caption)}</figcaption><img src="{source}" alt=""></figure>'
+
+
+def ticks(low: float, high: float, about: int = 4) -> list[float]:
+    """Round numbers from low to high."""
+    step = 10 ** math.floor(math.log10((high - low) / about))
+    step *= next(m for m in (1, 2, 5, 10) if (high - low) / (step * m) <= about + 0.5)
+    first = math.ceil(low / step - 1e-9)
+    return [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def thin(points: list) -> list:
+    """At most MOST_POINTS (x, y): means of neighbours."""
+    size = math.ceil(len(points) / MOST_POINTS)
+    groups = [points[i : i + size] for i in range(0, len(points), size)] if size > 1 else [[p] for p in points]
+    return [(group[-1][0], sum(y for _, y in group) / len(group)) for group in groups]
+
+
+def chart(title: str, curves: dict[str, list]) -> str:
+    """Curves {name: [(images seen, value), ...]} in one pair of axes; values that are not finite are left out."""
+    curves = {name: thin([(x, y) for x, y in points if math.isfinite(y)]) for name, points in curves.items()}
+    curves = {name: points for name, points in curves.items() if points}
+    if not curves:
+        return ""
+    xs = [x for points in curves.values() for x, _ in points]
+    ys = [y for points in curves.values() for _, y in points]
+    x0, x1 = min(xs), max(max(xs), min(xs) + 1)
+    margin = (max(ys) - min(ys)) * 0.05 or abs(max(ys)) * 0.05 or 1.0
+    y0, y1 = min(ys) - margin, max(ys) + margin
+
+    def at(x, y):
+        across = LEFT + (x - x0) / (x1 - x0) * (WIDTH - LEFT - RIGHT)
+        down = HEIGHT - BOTTOM - (y - y0) / (y1 - y0) * (HEIGHT - TOP - BOTTOM)
+        return f"{across:.1f},{down:.1f}"
+
+    parts, legend = [], []
+    for tick in ticks(y0, y1):
+        x, y = at(x0, tick).split(",")
+        parts.append(f'<line x1="{x}" y1="{y}" x2="{WIDTH - RIGHT}" y2="{y}" stroke="#e5e5e5"/>')
+        parts.append(f'<text x="{LEFT - 6}" y="{float(y) + 4}" text-anchor="end">{tick:.4g}</text>')
+    for tick in ticks(x0, x1):
+        x = at(tick, y0).split(",")[0]
+        label = f"{tick / 1000:g}k" if tick >= 1000 else f"{tick:g}"
+        parts.append(f'<text x="{x}" y="{HEIGHT - 8}" text-anchor="middle">{label}</text>')
+    for i, (name, points) in enumerate(curves.items()):
+        colour = COLOURS[i % len(COLOURS)]
+        if len(points) == 1:
+            x, y = at(*points[0]).split(",")
+            parts.append(f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>')
+        path = " ".join(at(*point) for point in points)
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
+        legend.append(f'<span style="color:{colour}">&#9644; {html.escape(name)}</span>')
+    drawing = f'<svg width="{WIDTH}" height="{HEIGHT}" font-size="11" fill="#555">{"".join(parts)}</svg>'
+    names = f"<div>{' &nbsp; '.join(legend)}</div>" if list(curves) != [title] else ""
+    return f"<figure><figcaption>{html.escape(title)}</figcaption>{drawing}{names}</figure>"
