@@ -15,6 +15,7 @@ from SBGAN.losses import gradient_penalty, wasserstein_discriminator, wasserstei
 from SPADE import objectives
 from SPADE.engine.device import seed_step
 from SPADE.engine.distributed import broadcast, rank, world_size
+from SPADE.engine.ema import averaged_copy
 from SPADE.engine.guard import Guard
 from SPADE.engine.images import from_uint8
 from SPADE.engine.log import Progress, RunLog
@@ -22,6 +23,7 @@ from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.state import TrainingState
 from SPADE.engine.step import descend, ended, every, frozen, linear_decay, set_learning_rate
 from SPADE.engine.stopping import stop_requests
+from SPADE.engine.watch import together
 from SPADE.losses import hinge_discriminator_fake, hinge_discriminator_real, hinge_generator
 from SPADE.networks import discriminate
 
@@ -40,6 +42,11 @@ class Networks:
 
     def saved(self) -> dict:
         return {k: v for k, v in vars(self).items() if v is not None and k != "vgg"}
+
+    def drawing(self) -> dict:
+        """Those that learn and that a sample is made with."""
+        learning = {k: v for k, v in self.saved().items() if next(v.parameters()).requires_grad}
+        return {k: v for k, v in learning.items() if "discriminator" not in k}
 
 
 def sample_layouts(layout_generator, z, config, exponential=None):
@@ -168,14 +175,18 @@ def train(config, store, networks: Networks, folder: RunFolder, origin: dict, de
     epoch_images = store["train"].draws_per_epoch
     pretraining = config.pretrain_epochs * epoch_images
     total = pretraining + (config.niter + config.niter_decay) * epoch_images
-    state = TrainingState(n.saved(), {name: entry[0] for name, entry in optimizers.items()})
+    averages = {name: averaged_copy(network) for name, network in n.drawing().items()} if config.ema else {}
+    state = TrainingState(n.saved(), {name: entry[0] for name, entry in optimizers.items()}, averages)
     if not folder.restore(state, total):
         return folder.last_good
     broadcast(*n.saved().values())
     reader = Reader(store["train"], config.seed, rank(), world_size())
 
+    shown = state.shown("layout_generator"), state.shown("spade_generator")
+
     with (
         stop_requests() as stop,
+        together(),
         RunLog(Path(config.logs) / config.name, state.images_seen) as log,
         Progress(PREFIX, total, state.images_seen) as progress,
     ):
@@ -204,10 +215,12 @@ def train(config, store, networks: Networks, folder: RunFolder, origin: dict, de
                 terms = discriminator_terms(n, z[1], labels, images, config)
                 losses |= descend(terms, *of_discriminators, guard=guard, kind="discriminator/")
 
-            # --- Log ---
+            # --- Count, average, log ---
             seen = state.images_seen = state.images_seen + config.batch_size
             before, trained = trained, seen - pretraining
             steps, epoch, last = seen // config.batch_size, max(trained, 0) // epoch_images, seen >= total
+            if trained > 0:
+                state.average(config.batch_size, trained, config.ema_images)
             progress.step(config.batch_size)
             if last or every(config.log_every, steps):
                 phase = f"epoch {epoch}" if trained > 0 else "D2 alone"
@@ -216,12 +229,12 @@ def train(config, store, networks: Networks, folder: RunFolder, origin: dict, de
                 log.scalars(values | rates, seen)
                 log.scalars({f"skipped/{name}": count for name, count in state.skipped.items()}, seen)
             if rank() == 0 and (last or steps == 1 or every(config.picture_every, steps)):
-                log.picture("generated_and_real", pictures(n.layout_generator, n.spade_generator), seen)
+                log.picture("generated_and_real", pictures(*shown), seen)
 
             # --- Evaluation and checkpoint ---
             due = evaluate and trained > 0 and ended(before, trained, epoch_images, config.evaluate_every, last)
             if due and rank() == 0:
-                log.scalars(evaluate(n.layout_generator, n.spade_generator), seen)
+                log.scalars(evaluate(*shown), seen)
             scheduled = trained > 0 and ended(before, trained, epoch_images, config.save_every, last)
             if scheduled or stop.signal or every(config.resume_every, steps):
                 log.flush()

@@ -13,12 +13,14 @@ from SBGAN.losses import gradient_penalty, wasserstein_discriminator, wasserstei
 from SBGAN.schedule import iteration_at, phase_at, total_images
 from SPADE.engine.device import seed_step
 from SPADE.engine.distributed import broadcast, rank
+from SPADE.engine.ema import averaged_copy
 from SPADE.engine.guard import Guard
 from SPADE.engine.log import Progress, RunLog
 from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.state import TrainingState
 from SPADE.engine.step import descend, every, frozen
 from SPADE.engine.stopping import stop_requests
+from SPADE.engine.watch import together
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,16 @@ def train(config, phases, data, generator, discriminator, domain: Domain, device
     # --- Where to begin ---
     networks = {"generator": generator, "discriminator": discriminator}
     total = total_images(phases)
-    state = TrainingState(networks, {"generator": generator_optimizer, "discriminator": discriminator_optimizer})
+    optimizers = {"generator": generator_optimizer, "discriminator": discriminator_optimizer}
+    averages = {"generator": averaged_copy(generator)} if config.ema else {}
+    state = TrainingState(networks, optimizers, averages)
     if not folder.restore(state, total):
         return folder.last_good
     broadcast(*networks.values())
 
     with (
         stop_requests() as stop,
+        together(),
         RunLog(Path(config.logs) / config.name, state.images_seen) as log,
         Progress(domain.stage, total, state.images_seen) as progress,
     ):
@@ -99,9 +104,10 @@ def train(config, phases, data, generator, discriminator, domain: Domain, device
             terms = discriminator_terms(generator, discriminator, domain, real, z[1], *at, config.penalty_weight)
             losses |= descend(terms, discriminator_optimizer, guard=guard, kind="discriminator/")
 
-            # --- Log ---
+            # --- Count, average, log ---
             seen = state.images_seen = state.images_seen + phase.batch_size
             iteration, last = iteration_at(phases, seen), seen >= total
+            state.average(phase.batch_size, seen, config.ema_images)
             phase_ends = seen == phase.start + phase.images
             progress.step(phase.batch_size)
             if last or every(config.log_every, iteration):
@@ -110,11 +116,11 @@ def train(config, phases, data, generator, discriminator, domain: Domain, device
                 log.scalars(values | schedule, seen)
                 log.scalars({f"skipped/{name}": count for name, count in state.skipped.items()}, seen)
             if rank() == 0 and (phase_ends or every(config.picture_every, iteration)):
-                log.picture("generated", domain.pictures(generator, *at), seen)
+                log.picture("generated", domain.pictures(state.shown("generator"), *at), seen)
 
             # --- Evaluation and checkpoint ---
             if rank() == 0 and (phase_ends or every(config.evaluate_every, iteration)):
-                log.scalars(domain.evaluate(generator, *at), seen)
+                log.scalars(domain.evaluate(state.shown("generator"), *at), seen)
             scheduled = last or every(config.save_every, iteration)
             if scheduled or stop.signal or every(config.resume_every, iteration):
                 log.flush()

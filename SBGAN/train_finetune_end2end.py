@@ -16,7 +16,7 @@ from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
 from SPADE.engine.data import data_record
 from SPADE.engine.device import pick, seed_everything
-from SPADE.engine.distributed import start
+from SPADE.engine.distributed import rank, start
 from SPADE.engine.images import colour_layouts, enlarge, sheet
 from SPADE.engine.run_folder import RunFolder
 from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
@@ -111,7 +111,8 @@ def continued(config, saved: dict):
 @exit_on_user_error
 def main(arguments=None):
     path = run(settings.parse(FinetuneSettings, arguments, "SBGAN.train_finetune_end2end"))
-    print(f"joined model saved to {path}")
+    if rank() == 0:
+        print(f"joined model saved to {path}")
 
 
 if __name__ == "__main__":

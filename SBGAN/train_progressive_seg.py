@@ -86,7 +86,8 @@ def run(config: ProgressiveSettings) -> Path:
 @exit_on_user_error
 def main(arguments=None):
     path = run(settings.parse(ProgressiveSettings, arguments, "SBGAN.train_progressive_seg"))
-    print(f"layout GAN saved to {path}")
+    if rank() == 0:
+        print(f"layout GAN saved to {path}")
 
 
 if __name__ == "__main__":

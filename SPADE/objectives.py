@@ -6,6 +6,7 @@ import torch
 
 from datasets.labels import one_hot
 from SPADE import losses
+from SPADE.engine.distributed import world_size
 from SPADE.networks import discriminate, sample_style
 from SPADE.perceptual import vgg_loss
 
@@ -44,7 +45,8 @@ def generator_losses(generator, discriminator, labels, image, weights: Weights, 
             real_features = vgg(image)
         terms["vgg"] = weights.vgg * vgg_loss(vgg(fake), real_features)
     if encoder is not None:
-        terms["kl"] = weights.kl * losses.kl_divergence(mean, log_variance)
+        # A sum over the batch, where all else is a mean: times the processes, over whom gradients are averaged.
+        terms["kl"] = weights.kl * losses.kl_divergence(mean, log_variance) * world_size()
     return terms
 
 

@@ -6,7 +6,7 @@ from datasets.errors import exit_on_user_error
 from datasets.packed import open_store
 from SPADE.engine import config as settings
 from SPADE.engine.device import pick, seed_everything
-from SPADE.engine.distributed import start
+from SPADE.engine.distributed import rank, start
 from SPADE.perceptual import VGG19Features
 from SPADE.pretrained import vgg19_weights
 from SPADE.scores import find_inception, numbers, score_real_layouts
@@ -44,7 +44,8 @@ def run(config: SpadeSettings) -> Path:
 @exit_on_user_error
 def main(arguments=None):
     path = run(settings.parse(SpadeSettings, arguments, "SPADE.train"))
-    print(f"SPADE saved to {path}")
+    if rank() == 0:
+        print(f"SPADE saved to {path}")
 
 
 if __name__ == "__main__":

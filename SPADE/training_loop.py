@@ -9,6 +9,7 @@ from SPADE import objectives
 from SPADE.engine.data import data_record
 from SPADE.engine.device import place, seed_step
 from SPADE.engine.distributed import broadcast, rank, world_size
+from SPADE.engine.ema import averaged_copy
 from SPADE.engine.evaluation import evaluating
 from SPADE.engine.guard import Guard
 from SPADE.engine.images import colour_layouts, from_uint8, sheet, to_uint8
@@ -17,6 +18,7 @@ from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.state import TrainingState
 from SPADE.engine.step import descend, ended, every, frozen, linear_decay, set_learning_rate
 from SPADE.engine.stopping import stop_requests
+from SPADE.engine.watch import together
 from SPADE.networks import UPSAMPLINGS, MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
 
 STAGE, PREFIX = "spade", "spade"
@@ -58,7 +60,8 @@ def train(config, store, device, vgg, evaluate=None) -> Path:
 
     # --- Where to begin ---
     optimizers = {"generator": generator_optimizer, "discriminator": discriminator_optimizer}
-    state = TrainingState(networks, optimizers)
+    averages = {name: averaged_copy(net) for name, net in networks.items() if name != "discriminator" and config.ema}
+    state = TrainingState(networks, optimizers, averages)
     if not folder.restore(state, total):
         return folder.last_good
     broadcast(*networks.values())
@@ -66,6 +69,7 @@ def train(config, store, device, vgg, evaluate=None) -> Path:
 
     with (
         stop_requests() as stop,
+        together(),
         RunLog(Path(config.logs) / config.name, state.images_seen) as log,
         Progress(PREFIX, total, state.images_seen) as progress,
     ):
@@ -89,10 +93,11 @@ def train(config, store, device, vgg, evaluate=None) -> Path:
             terms = objectives.discriminator_losses(generator, discriminator, labels, images, encoder)
             losses |= descend(terms, discriminator_optimizer, guard=guard, kind="discriminator/")
 
-            # --- Log ---
+            # --- Count, average, log ---
             before = state.images_seen
             seen = state.images_seen = before + config.batch_size
             steps, epoch, last = seen // config.batch_size, seen // epoch_images, seen >= total
+            state.average(config.batch_size, seen, config.ema_images)
             progress.step(config.batch_size)
             if last or every(config.log_every, steps):
                 values = progress.show(f"{PREFIX} {store.height}x{store.width} epoch {epoch}", losses)
@@ -100,11 +105,12 @@ def train(config, store, device, vgg, evaluate=None) -> Path:
                 log.scalars({f"learning_rate/{name}": rate for name, rate in rates.items()}, seen)
                 log.scalars({f"skipped/{name}": count for name, count in state.skipped.items()}, seen)
             if rank() == 0 and (last or steps == 1 or every(config.picture_every, steps)):
-                log.picture("layout_generated_real", pictures(generator, store, device, encoder), seen)
+                drawn = pictures(state.shown("generator"), store, device, state.shown("encoder"))
+                log.picture("layout_generated_real", drawn, seen)
 
             # --- Evaluation and checkpoint, where an epoch that asks for it has ended ---
             if evaluate and rank() == 0 and ended(before, seen, epoch_images, config.evaluate_every, last):
-                log.scalars(evaluate(generator), seen)
+                log.scalars(evaluate(state.shown("generator")), seen)
             scheduled = ended(before, seen, epoch_images, config.save_every, last)
             if scheduled or stop.signal or every(config.resume_every, steps):
                 log.flush()

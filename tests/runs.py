@@ -31,16 +31,20 @@ def arguments(stage, store, folder: Path, *more):
     return [*places, "--name", stage, "--device", "cpu", "--log_every", "1", *FLAGS[stage], *map(str, more)]
 
 
-def train(stage, store, folder, *more, before=None) -> tuple[int, str]:
-    """Exit status (negative: the signal that killed it) and output of a run. before: called first in its process."""
+def train(stage, store, folder, *more, before=None, kill_after=120.0) -> tuple[int, str]:
+    """Exit status (negative: the signal that killed it) and output of a run.
+
+    before: called first in its process; kill_after: seconds until it is killed, wherever it is then.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     output = folder / "output.txt"
     target = (MAIN[stage], arguments(stage, store, folder, *more), output, before)
     process = processes.Process(target=_child, args=target)
     process.start()
-    process.join(120)
+    process.join(kill_after)
     if process.exitcode is None:
         process.kill()
+        process.join()
     return process.exitcode, output.read_text()
 
 

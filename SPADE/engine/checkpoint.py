@@ -15,14 +15,16 @@ from SPADE.engine.device import place
 FORMAT = 1
 
 
-def record(network) -> dict:
-    """What `rebuild` needs: constructor arguments and weights."""
-    return {"arguments": network.arguments, "state": network.state_dict()}
+def record(network, average=None) -> dict:
+    """What `rebuild` needs: constructor arguments and weights, and their moving average if there is one."""
+    entry = {"arguments": network.arguments, "state": network.state_dict()}
+    return entry | ({"average": average.state_dict()} if average is not None else {})
 
 
-def rebuild(cls, entry: dict, device="cpu"):
+def rebuild(cls, entry: dict, device="cpu", averaged: bool = True):
+    """averaged: with the moving average of the weights, where the record has one."""
     network = cls(**entry["arguments"])
-    network.load_state_dict(entry["state"])
+    network.load_state_dict(entry.get("average", entry["state"]) if averaged else entry["state"])
     return place(network, device)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from datasets.errors import UserError
+from SPADE.engine.watch import step_begins
 
 
 def pick(name: str | None = None) -> torch.device:
@@ -37,6 +38,7 @@ def seed_everything(seed: int):
 
 
 def seed_step(seed: int, images_seen: int, rank: int = 0):
-    """All noise of a step is a function of these three numbers: nothing has to be saved to draw it again."""
+    """A step begins: all its noise is a function of these three numbers, nothing has to be saved to draw it again."""
+    step_begins()
     digest = hashlib.sha256(f"{seed} {images_seen} {rank}".encode()).digest()
     torch.manual_seed(int.from_bytes(digest[:8], "little", signed=True))

@@ -7,9 +7,9 @@ import os
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional as differentiable
 
 from datasets.errors import UserError
+from SPADE.engine.watch import waiting_for_others
 
 
 def start(device: torch.device) -> torch.device:
@@ -40,15 +40,33 @@ def broadcast(*networks):
                 dist.broadcast(tensor.data, 0)
 
 
+def total(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor, which is overwritten by its sum over the processes."""
+    with waiting_for_others():
+        dist.all_reduce(tensor)
+    return tensor
+
+
+class Total(torch.autograd.Function):
+    """The same, differentiable: what a process adds goes into the losses of all, so gradients are summed alike."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return total(x.clone())
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return total(gradient.clone())
+
+
 def average_gradients(gradients: list, report):
     """Replaces each gradient by its mean over the processes; returns the sum of their reports. One message for both."""
     if world_size() == 1:
         return report
-    flat = torch.cat([g.flatten() for g in gradients] + [report])
-    dist.all_reduce(flat)
+    flat = total(torch.cat([g.flatten() for g in gradients] + [report]))
     *sums, report = flat.split([g.numel() for g in gradients] + [len(report)])
-    for g, total in zip(gradients, sums, strict=True):
-        g.copy_(total.view_as(g) / world_size())
+    for g, summed in zip(gradients, sums, strict=True):
+        g.copy_(summed.view_as(g) / world_size())
     return report
 
 
@@ -81,9 +99,9 @@ def batch_norm(x, running_mean, running_var, training: bool, momentum: float = 0
     if not training or world_size() == 1:
         return torch.nn.functional.batch_norm(x, running_mean, running_var, None, None, training, momentum, eps)
     count = x.numel() // x.shape[1] * world_size()
-    mean = differentiable.all_reduce(x.mean((0, 2, 3))) / world_size()  # [K]
+    mean = Total.apply(x.mean((0, 2, 3))) / world_size()  # [K]
     centred = x - mean[:, None, None]
-    variance = differentiable.all_reduce(centred.square().mean((0, 2, 3))) / world_size()  # [K]
+    variance = Total.apply(centred.square().mean((0, 2, 3))) / world_size()  # [K]
     with torch.no_grad():
         running_mean.lerp_(mean, momentum)
         running_var.lerp_(variance * (count / (count - 1)), momentum)

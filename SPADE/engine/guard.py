@@ -8,6 +8,7 @@ from datasets.errors import UserError
 from SPADE.engine.distributed import rank
 from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.stopping import StopRequest
+from SPADE.engine.watch import waiting_for_others
 
 MOST_IN_A_ROW = 20
 
@@ -33,7 +34,8 @@ class Guard:
         """Is the step to be made? report: the terms' values and `signals`, summed over all processes; gradients:
         averaged over them."""
         norm = torch.nn.utils.get_total_norm(gradients)
-        *values, terminations, interrupts, norm = torch.cat([report, norm[None]]).tolist()
+        with waiting_for_others():  # on a GPU the host waits here, not in the collective
+            *values, terminations, interrupts, norm = torch.cat([report, norm[None]]).tolist()
         self.stop.agree((terminations, interrupts))
         culprits = [f"{kind}{name}" for name, value in zip(names, values, strict=True) if not math.isfinite(value)]
         if not culprits and not math.isfinite(norm):

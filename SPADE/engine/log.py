@@ -9,6 +9,7 @@ from torch.utils.tensorboard import SummaryWriter  # its flush waits for what is
 from tqdm import tqdm
 
 from SPADE.engine.distributed import rank
+from SPADE.engine.watch import step_ends
 
 
 class RunLog:
@@ -89,6 +90,8 @@ class Progress:
         self.bar.close()
 
     def step(self, images: int):
+        """A step on so many images has ended."""
+        step_ends()
         self.seen += images
         self.bar.update(images)
 

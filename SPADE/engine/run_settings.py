@@ -16,6 +16,9 @@ class RunSettings:
     device: str | None = harmless(None, "cpu, cuda or cuda:N; default cuda if there is one")
     seed: int = setting(0, "of weights, noise and order of data")
 
+    ema: bool = setting(True, "moving average of the generators' weights, which is scored and sampled (--no_ema)")
+    ema_images: int = setting(10_000, "its half-life in images, but at most a 20th of those seen")
+
     resume_every: int = harmless(1000, "steps between checkpoints to continue from (the newest two stay); 0: none")
     keep: int = harmless(0, "newest checkpoints to keep beside those that other runs start from; 0: all")
     on_save_error: str = harmless("stop", "when a checkpoint cannot be written", choices=("stop", "continue"))

@@ -1,0 +1,132 @@
+"""Processes of one run look after one another: when one dies or hangs, the others end and say which it was.
+
+A thread of each process writes to the store that they share, every second, how far its main thread is; and reads what
+the others write. Nobody may be silent for SILENCE seconds, nor take PATIENCE seconds for a step (or four times the
+longest so far). What lies between steps (evaluation, pictures, checkpoints) may take as long as it likes.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import sys
+import threading
+import time
+
+import torch.distributed as dist
+
+SILENCE, PATIENCE, FIRST_STEPS = 15, 40, 3  # the first steps may take ten minutes: kernels are chosen and compiled
+waiting = threading.Event()  # this process's main thread waits for the others
+steps = {"begun": 0, "since": None, "longest": 0.0}  # of this process's main thread
+
+
+def step_begins():
+    steps["begun"] += 1
+    steps["since"] = time.monotonic()
+
+
+def step_ends():
+    if steps["since"] is not None and steps["begun"] > FIRST_STEPS:
+        steps["longest"] = max(steps["longest"], time.monotonic() - steps["since"])
+    steps["since"] = None
+
+
+@contextlib.contextmanager
+def waiting_for_others():
+    """Around what may block because another process is late: that is not this one's fault."""
+    waiting.set()
+    try:
+        yield
+    finally:
+        waiting.clear()
+
+
+def verdict(report: dict, silent: float) -> str | None:
+    """What is wrong with a process that last reported this, `silent` seconds ago."""
+    if report["left"]:
+        return None if report["left"] == "done" else f"ended: {report['left']}"
+    if silent > SILENCE:
+        return f"has not been heard of for {silent:.0f} s: dead, stopped or cut off"
+    patience = max(PATIENCE, 4 * report["longest"]) if report["begun"] > FIRST_STEPS else 600
+    if report["in_step"] > patience and not report["waiting"]:
+        return f"has been in one step for {report['in_step']:.0f} s: it hangs"
+    return None
+
+
+class Watch(threading.Thread):
+    def __init__(self, rank: int, world_size: int, store):
+        super().__init__(daemon=True)
+        self.rank, self.peers, self.store = rank, [r for r in range(world_size) if r != rank], store
+        self.left, self.beats = "", 0
+        self.heard = {r: (None, time.monotonic()) for r in self.peers}  # their last report, and when it changed
+
+    def run(self):
+        while True:
+            try:
+                self.publish()
+                for peer in self.peers:
+                    self.look_at(peer)
+            except RuntimeError as error:
+                time.sleep(5)
+                if not self.left:
+                    end(f"the store that the processes share is gone ({str(error).splitlines()[0][:80]})")
+                return
+            time.sleep(1)
+
+    def publish(self):
+        self.beats += 1
+        since = steps["since"]
+        report = {
+            "beats": self.beats,
+            "begun": steps["begun"],
+            "in_step": time.monotonic() - since if since is not None else 0.0,
+            "longest": steps["longest"],
+            "waiting": waiting.is_set(),
+            "left": self.left,
+            "where": f"pid {os.getpid()} on {socket.gethostname()}",
+        }
+        self.store.set(f"process {self.rank}", json.dumps(report))
+
+    def look_at(self, peer):
+        key, (last, at) = f"process {peer}", self.heard[peer]
+        report = json.loads(self.store.get(key)) if self.store.check([key]) else None
+        if report != last:
+            self.heard[peer] = last, at = report, time.monotonic()
+        silent = time.monotonic() - at
+        if last is None:  # it may begin later than this one
+            complaint = f"has not begun within {silent:.0f} s" if silent > 3 * SILENCE else None
+        else:
+            complaint = verdict(last, silent)
+        if complaint and not self.left:
+            end(f"process {peer}{' (' + last['where'] + ')' if last else ''} {complaint}")
+
+
+def end(message):
+    print(f"\nerror: {message}; this process ends too", file=sys.stderr, flush=True)
+    os._exit(1)  # the main thread may be stuck in a collective, where no exception reaches it
+
+
+@contextlib.contextmanager
+def together():
+    """Inside, the processes watch one another. With one process nothing happens."""
+    if not dist.is_initialized():
+        yield
+        return
+    store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+    watch = Watch(dist.get_rank(), dist.get_world_size(), dist.PrefixStore("watch", store))
+    watch.start()
+    try:
+        yield
+    except (SystemExit, RuntimeError) as error:
+        if isinstance(error, dist.DistError) or "gloo" in str(error):  # another process failed: let the watch name it
+            waiting.set()
+            time.sleep(2 * SILENCE)
+        watch.left = "done" if isinstance(error, SystemExit) else str(error)
+        watch.publish()
+        raise
+    except BaseException as error:
+        watch.left = f"{type(error).__name__}: {error}"
+        watch.publish()
+        raise
+    watch.left = "done"
+    watch.publish()

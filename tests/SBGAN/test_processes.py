@@ -1,0 +1,182 @@
+"""Two gloo processes at batch b against one at 2b, the same noise given; another number of them; the death of one."""
+
+import os
+import signal
+import socket
+import sys
+import time
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from SBGAN import finetune_loop
+from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
+from SBGAN.settings import FinetuneSettings
+from SPADE import objectives
+from SPADE.engine import distributed, watch
+from SPADE.engine.device import place
+from SPADE.engine.step import descend
+from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
+from tests.runs import MAIN as MAINS
+from tests.runs import SignalAt, arguments, differences, final, processes, train
+
+CLASSES, BATCH = 5, 8
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("localhost", 0))
+        return found.getsockname()[1]
+
+
+def environment(rank, port, world_size=2):
+    return {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world_size, "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+
+
+def on_two(function, *more, wait=120) -> list[int]:
+    """Runs function(*more) in two processes of one group; exit statuses."""
+    port = free_port()
+    started = [processes.Process(target=_member, args=(rank, port, function, more)) for rank in range(2)]
+    for process in started:
+        process.start()
+    end = time.monotonic() + wait
+    while time.monotonic() < end and started[0].exitcode is None:
+        time.sleep(0.05)
+    started[1].join(5)
+    statuses = [process.exitcode for process in started]
+    for process in started:
+        if process.exitcode is None:
+            process.kill()
+    return statuses
+
+
+def _member(rank, port, function, more):
+    torch.set_num_threads(1)
+    os.environ.update({key: str(value) for key, value in environment(rank, port).items()})
+    function(*more)
+
+
+def inputs():
+    """All that a step of stage 3 draws, for the whole batch."""
+    torch.manual_seed(1)
+    return {
+        "z": torch.randn(BATCH, 6),
+        "labels": torch.randint(CLASSES, (BATCH, 1, 32, 64)).to(torch.uint8),
+        "images": torch.rand(BATCH, 3, 32, 64) * 2 - 1,
+        "exponential": torch.rand(BATCH, CLASSES, 8, 16).add(0.1),
+        "mix": torch.rand(BATCH),
+    }
+
+
+def gradients(part: slice, path):
+    """Saves the gradients of stage 3's and of the style encoder's losses for a part of the batch, averaged over all."""
+    device = distributed.start(torch.device("cpu"))
+    torch.manual_seed(0)
+    layout = {"aspect": 2, "max_resolution": 8, "fmap_max": 8}
+    networks = finetune_loop.Networks(
+        LayoutGenerator(CLASSES, latent_dim=6, **layout),
+        ProgressiveDiscriminator(CLASSES, **layout),
+        SPADEGenerator(CLASSES, 32, 64, channels=2, hidden=4),
+        MultiscaleDiscriminator(CLASSES + 3, 2),
+        MultiscaleDiscriminator(3, 2),
+    )
+    styled = SPADEGenerator(CLASSES, 32, 64, channels=2, hidden=4, style_dim=3)
+    encoder = StyleEncoder(2, 3)
+    if distributed.world_size() == 2:
+        part = slice(distributed.rank() * BATCH // 2, (distributed.rank() + 1) * BATCH // 2)
+    x = {name: value[part] for name, value in inputs().items()}
+    config = FinetuneSettings(store="", name="", layout_name="", spade_name="")
+    found = {}
+
+    def backward(name, terms, *trained):
+        optimizer = torch.optim.SGD([p for network in trained for p in network.parameters()], lr=0.0)
+        values = descend(terms, optimizer)
+        found.update({f"{name} {key}": value.clone() for key, value in values.items()})
+        for i, network in enumerate(trained):
+            reached = {key: p.grad for key, p in network.named_parameters() if p.grad is not None}
+            found.update({f"{name} {i} {key}": gradient.clone() for key, gradient in reached.items()})
+
+    pair = x["labels"], x["images"]
+    terms = finetune_loop.generator_terms(networks, x["z"], *pair, config, x["exponential"])
+    backward("generators", terms, networks.layout_generator, networks.spade_generator)
+    terms = finetune_loop.discriminator_terms(networks, x["z"], *pair, config, x["exponential"], x["mix"])
+    discriminators = networks.layout_discriminator, networks.image_discriminator, networks.image_discriminator_2
+    backward("discriminators", terms, *discriminators)
+    objectives.sample_style = lambda mean, log_variance: mean  # no noise: it is not given from outside
+    conditional = place(MultiscaleDiscriminator(CLASSES + 3, 2), device)
+    terms = objectives.generator_losses(styled, conditional, *pair, objectives.Weights(), encoder)
+    backward("style", terms, styled, encoder)
+    found |= {f"buffer {key}": value for key, value in networks.spade_generator.named_buffers()}
+    torch.save(found, f"{path}.{distributed.rank()}")
+
+
+def test_two_processes_give_the_gradients_of_one_with_the_whole_batch(tmp_path):
+    assert on_two(gradients, None, tmp_path / "two") == [0, 0]
+    one = processes.Process(target=gradients, args=(slice(None), tmp_path / "one"))
+    one.start()
+    one.join()
+    whole = torch.load(tmp_path / "one.0")
+    for rank in range(2):
+        part = torch.load(tmp_path / f"two.{rank}")
+        assert part.keys() == whole.keys() and any("kl" in key for key in part)
+        largest = {}  # of each network's gradients, since those that batch norm cancels are nothing but rounding
+        for key, wanted in whole.items():
+            network = key.rpartition(" ")[0]
+            largest[network] = max(largest.get(network, 0), wanted.abs().max().item())
+        for key, wanted in whole.items():
+            assert (part[key] - wanted).abs().max() < 1e-5 * largest[key.rpartition(" ")[0]], key
+
+
+def run_stage(stage, store, folder, acts=(None, None)):
+    """acts: what each process does first."""
+    act = acts[int(os.environ["RANK"])]
+    if act:
+        act()
+    MAINS[stage](arguments(stage, store, folder))
+
+
+def test_a_run_continues_with_another_number_of_processes(toy_store, tmp_path):
+    assert on_two(run_stage, "spade", toy_store, tmp_path) == [0, 0]
+    other = tmp_path / "other"
+    statuses = on_two(run_stage, "spade", toy_store, other, (SignalAt(signal.SIGTERM, 1), None))
+    assert statuses == [143, 143]
+    assert on_two(run_stage, "spade", toy_store, other) == [0, 0]
+    assert differences(final("spade", other), final("spade", tmp_path)) == []
+
+    alone = tmp_path / "alone"
+    on_two(run_stage, "spade", toy_store, alone, (None, SignalAt(signal.SIGTERM, 1)))
+    status, output = train("spade", toy_store, alone)
+    assert status == 0 and "continuing from" in output
+    assert final("spade", alone).keys() == final("spade", tmp_path).keys()
+
+
+def begin_and(act, store, folder, capture):
+    """A run whose process 1 does something bad at its second update; process 0's complaints go to a file."""
+    watch.SILENCE = 4
+    if os.environ["RANK"] == "0":
+        sys.stderr = open(capture, "w")  # noqa: SIM115 (until the process ends)
+    run_stage("spade", store, folder, (None, act))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["dies", "stops"])
+def test_a_process_that_dies_or_stops_ends_the_other_which_names_it(toy_store, tmp_path, number):
+    statuses = on_two(begin_and, SignalAt(number, 2), toy_store, tmp_path, tmp_path / "stderr", wait=30)
+    assert statuses[0] == 1
+    assert "process 1 (pid" in (tmp_path / "stderr").read_text()
+
+
+def report(**more):
+    return {"left": "", "begun": 10, "in_step": 0.0, "longest": 1.0, "waiting": False, **more}
+
+
+def test_verdicts():
+    assert watch.verdict(report(), silent=5) is None
+    assert "heard" in watch.verdict(report(), silent=30)
+    assert "hangs" in watch.verdict(report(in_step=50), silent=0)
+    assert watch.verdict(report(in_step=50, waiting=True), silent=0) is None
+    assert watch.verdict(report(in_step=50, longest=30), silent=0) is None  # its steps are long
+    assert watch.verdict(report(in_step=50, begun=1), silent=0) is None  # the first ones may be
+    assert watch.verdict(report(left="done"), silent=300) is None
+    assert "ValueError" in watch.verdict(report(left="ValueError: x"), silent=0)
+    assert dist.is_available()
