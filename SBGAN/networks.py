@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from SBGAN.subpixel import upsampled_conv3x3
+
 LEAK = 0.2
 
 
@@ -101,7 +103,8 @@ class UpBlock(nn.Module):
         self.pixel_norm = pixel_norm
 
     def forward(self, x):
-        x = self.pixel_norm(F.leaky_relu(self.conv1(upsample(x)), LEAK))
+        x = upsampled_conv3x3(x, self.conv1.weight * self.conv1.scale, self.conv1.bias)
+        x = self.pixel_norm(F.leaky_relu(x, LEAK))
         return self.pixel_norm(F.leaky_relu(self.conv2(x), LEAK))
 
 
