@@ -48,7 +48,7 @@ def layout_distances(samples, items):
 
 def image_distances(samples, items):
     """Distance between images as vectors of their pixels at up to ROWS rows, centred and of length 1: 0 is one picture
-    up to brightness and contrast, sqrt(2) no likeness. (Of plain pixels, anything grey and blurred is near to anything.)
+    up to brightness and contrast, sqrt(2) no likeness. (By plain pixels, a grey blur is near to anything.)
     uint8 [N,3,H,W], [n,3,h,w] -> float [N,n]."""
     rows = min(ROWS, samples.shape[2], items.shape[2])
     return torch.cdist(standardised(small_pixels(samples, rows)), standardised(small_pixels(items, rows)))

@@ -1,0 +1,157 @@
+"""Published checkpoints become ours: the numbers that the published code gives come out of the files we write."""
+
+import json
+
+import pytest
+import torch
+
+from SBGAN import generate, import_released, load
+from SBGAN.baseline import load_baseline
+from SPADE.engine import checkpoint
+from tests.reference.cases import Case
+
+CITYSCAPES = ["--label_space", "cityscapes", "--height", "64", "--width", "128", "--upsampling", "normal"]
+
+
+def space_of(classes, folder):
+    """A label table of so many classes, as a file."""
+    table = [{"train_id": i, "name": f"c{i}", "colour": [i, 0, 255 - i], "raw_ids": [i]} for i in range(classes)]
+    path = folder / f"{classes} classes.json"
+    path.write_text(json.dumps({"name": "own", "classes": table}))
+    return path
+
+
+def run(out, *flags):
+    import_released.main([str(word) for word in ("--out", out, *flags)])
+    return out
+
+
+@torch.no_grad()
+def test_layout_gan(tmp_path):
+    case = Case("layout_G_a")
+    state = case.released_state("generator")
+    classes = state["blocks.0.to_mask.weight"].shape[0]
+    torch.save({"iteration": 3, "G": {f"module.{k}": v for k, v in state.items()}}, tmp_path / "100000.pth")
+    size = ["--height", "32", "--width", 32 * case.config["aspect_ratio"]]
+    path = run(tmp_path / "layout_0.pt", "--layout", tmp_path / "100000.pth",
+               "--label_space", space_of(classes, tmp_path), *size)  # fmt: skip
+    network = load(path, device="cpu").layout_generator
+    assert network.arguments["pixel_norm"] == "mean_square"
+    for resolution in case.outputs("forward_res"):
+        case.check(f"forward_res{resolution}", network(case.input("z"), int(resolution)).exp())
+
+
+@torch.no_grad()
+def test_rgb_baseline(tmp_path):
+    case = Case("rgb_progressive")
+    both = {"generator": case.released_state("generator"), "discriminator": case.released_state("discriminator")}
+    torch.save(both, tmp_path / "5.pth")
+    size = ["--height", "32", "--width", 32 * case.config["aspect_ratio"]]
+    path = run(tmp_path / "image_0.pt", "--layout", tmp_path / "5.pth", "--label_space", "cityscapes", *size)
+    content = checkpoint.load(path, "image_gan")
+    assert set(content["networks"]) == {"generator", "discriminator"}
+    network = load_baseline(content, "cpu")
+    case.check("G_forward", network(case.input("z"), case.config["resolution"]))
+
+
+def test_the_joined_model_is_generated_from(tmp_path):
+    case = Case("e2e_generator_losses")
+    networks = {"layout": ("layout_generator", "layout_discriminator"), "G": ("spade_generator",),
+                "D": ("image_discriminator",), "D2": ("image_discriminator_2",)}  # fmt: skip
+    for name, (first, *others) in networks.items():
+        state = case.released_state(first)
+        torch.save({"a": state, "b": case.released_state(others[0])} if others else state, tmp_path / f"{name}.pth")
+    files = ["--layout", tmp_path / "layout.pth", "--generator", tmp_path / "G.pth"]
+    files += ["--discriminator", tmp_path / "D.pth", "--discriminator_2", tmp_path / "D2.pth"]
+    path = run(tmp_path / "weights/finetune_0.pt", *files, *CITYSCAPES)
+    names = {"layout_generator", "layout_discriminator", "spade_generator", "image_discriminator",
+             "image_discriminator_2"}  # fmt: skip
+    assert set(checkpoint.load(path, "finetune")["networks"]) == names
+    generate.main(["--checkpoint", str(path), "--out", str(tmp_path / "out"), "--num", "1", "--device", "cpu"])
+    assert (tmp_path / "out/images/00000000.png").is_file()
+
+
+@torch.no_grad()
+def test_spade_with_the_style_encoder(tmp_path):
+    case, encoder_case = Case("spade_G_vae"), Case("encoder_resize")
+    state = case.released_state("generator")
+    torch.save(state, tmp_path / "10_net_G.pth")
+    torch.save(encoder_case.released_state("encoder"), tmp_path / "10_net_E.pth")
+    path = run(
+        tmp_path / "spade_0.pt", "--generator", tmp_path / "10_net_G.pth", "--encoder", tmp_path / "10_net_E.pth",
+        "--label_space", space_of(7, tmp_path), "--height", 64, "--width", 64, "--upsampling", "normal",
+    )  # fmt: skip
+    model = load(path, device="cpu")
+    case.check("eval_image", model.spade_generator.eval()(case.input("seg"), style=case.input("z")))
+    encoder_case.check("eval_mu", model.encoder.eval()(encoder_case.input("image"))[0])
+
+
+@pytest.fixture(scope="module")
+def spade_state():
+    return Case("spade_G_a").released_state("generator")  # 7 classes
+
+
+@pytest.fixture
+def spade_flags(spade_state, tmp_path):
+    torch.save(spade_state, tmp_path / "G.pth")
+    sized = ["--height", 32, "--width", 64, "--upsampling", "normal"]
+    return ["--generator", tmp_path / "G.pth", *sized, "--label_space", space_of(7, tmp_path)]
+
+
+def test_instance_edges_are_dropped_as_if_there_were_none(spade_state, spade_flags, tmp_path):
+    seen_by = ("mlp_shared.0.weight", "fc.weight")
+    wider = {  # an 8th class that is never there: what it would add must not matter
+        key: torch.cat([t, torch.full_like(t[:, :1], 9.0)], 1) if key.endswith(seen_by) else t
+        for key, t in spade_state.items()
+    }
+    torch.save(wider, tmp_path / "wider.pth")
+    one = run(tmp_path / "one.pt", *spade_flags)
+    other = run(tmp_path / "other.pt", *spade_flags, "--generator", tmp_path / "wider.pth", "--without_edges")
+    layout = torch.randint(7, (1, 1, 32, 64), dtype=torch.uint8)
+    images = [load(path, device="cpu").render(layout, [0]) for path in (one, other)]
+    assert torch.equal(*images)
+
+
+def refused(capsys, out, *flags):
+    with pytest.raises(SystemExit) as stop:
+        run(out, *flags)
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert stop.value.code == 2 and line.startswith("error: ")
+    return line
+
+
+def test_what_does_not_fit_is_named_key_by_key(spade_state, spade_flags, tmp_path, capsys):
+    state = dict(spade_state)
+    del state["up_0.conv_0.bias"]
+    state["up_1.conv_1.weight_orig"] = state["up_1.conv_1.weight_orig"][:, :1]
+    state["attention.weight"] = torch.zeros(2)
+    torch.save(state, tmp_path / "odd.pth")
+    out = tmp_path / "x.pt"
+    line = refused(capsys, out, *spade_flags, "--generator", tmp_path / "odd.pth")
+    for words in ("up_0.conv_0.bias is missing", "up_1.conv_1.weight_orig has shape", "attention.weight is unknown"):
+        assert words in line
+    assert "no released layout GAN" in refused(capsys, out, "--layout", tmp_path / "G.pth", *CITYSCAPES)
+    line = refused(capsys, out, *spade_flags, "--label_space", space_of(6, tmp_path))
+    assert "7 classes" in line and "has 6" in line and "--without_edges" in line
+    assert "--label_space is missing" in refused(capsys, out, "--generator", tmp_path / "G.pth")
+    assert not out.exists()
+
+
+class Malicious:
+    def __reduce__(self):
+        return (open, ("ran.txt", "w"))
+
+
+def test_code_in_a_file_is_not_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"blocks.0.fc1.weight": Malicious()}, tmp_path / "bad.pth")
+    assert "bad.pth" in refused(capsys, tmp_path / "x.pt", "--layout", "bad.pth", *CITYSCAPES)
+    assert not (tmp_path / "ran.txt").exists()
+
+
+def test_nothing_is_overwritten_unasked(spade_flags, tmp_path, capsys):
+    (tmp_path / "mine.pt").write_text("mine")
+    assert "--overwrite" in refused(capsys, tmp_path / "mine.pt", *spade_flags)
+    assert (tmp_path / "mine.pt").read_text() == "mine"
+    run(tmp_path / "mine.pt", *spade_flags, "--overwrite")
+    assert checkpoint.load(tmp_path / "mine.pt", "spade")
