@@ -13,6 +13,7 @@ from datasets.reader import Reader
 from SBGAN import discretize
 from SBGAN.losses import gradient_penalty, wasserstein_discriminator, wasserstein_generator
 from SPADE import objectives
+from SPADE.engine.determinism import deterministic
 from SPADE.engine.device import seed_step
 from SPADE.engine.distributed import broadcast, rank, world_size
 from SPADE.engine.ema import averaged_copy
@@ -187,6 +188,7 @@ def train(config, store, networks: Networks, folder: RunFolder, origin: dict, de
     with (
         stop_requests() as stop,
         together(),
+        deterministic(config.deterministic),
         RunLog(Path(config.logs) / config.name, state.images_seen) as log,
         Progress(PREFIX, total, state.images_seen) as progress,
     ):

@@ -11,6 +11,7 @@ import torch
 
 from SBGAN.losses import gradient_penalty, wasserstein_discriminator, wasserstein_generator
 from SBGAN.schedule import iteration_at, phase_at, total_images
+from SPADE.engine.determinism import deterministic
 from SPADE.engine.device import seed_step
 from SPADE.engine.distributed import broadcast, rank
 from SPADE.engine.ema import averaged_copy
@@ -83,6 +84,7 @@ def train(config, phases, data, generator, discriminator, domain: Domain, device
     with (
         stop_requests() as stop,
         together(),
+        deterministic(config.deterministic),
         RunLog(Path(config.logs) / config.name, state.images_seen) as log,
         Progress(domain.stage, total, state.images_seen) as progress,
     ):

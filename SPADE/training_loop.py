@@ -7,6 +7,7 @@ import torch
 from datasets.reader import Reader, in_order
 from SPADE import objectives
 from SPADE.engine.data import data_record
+from SPADE.engine.determinism import deterministic
 from SPADE.engine.device import place, seed_step
 from SPADE.engine.distributed import broadcast, rank, world_size
 from SPADE.engine.ema import averaged_copy
@@ -70,6 +71,7 @@ def train(config, store, device, vgg, evaluate=None) -> Path:
     with (
         stop_requests() as stop,
         together(),
+        deterministic(config.deterministic),
         RunLog(Path(config.logs) / config.name, state.images_seen) as log,
         Progress(PREFIX, total, state.images_seen) as progress,
     ):

@@ -15,8 +15,8 @@ from SPADE.engine.watch import step_ends
 class RunLog:
     """Scalars and pictures of one run under logs/<name>/<date-time>; x axis: images seen. On process 0.
 
-    A continued run writes on in its newest folder, where what an earlier process wrote beyond `start` images is
-    purged: one curve.
+    One name is one curve: a run writes on in its newest folder, where what an earlier process wrote beyond `start`
+    images is purged. For a second curve give a second name.
     """
 
     def __init__(self, folder: Path, start: int = 0):
@@ -27,7 +27,7 @@ class RunLog:
 
     def open(self, folder, start):
         runs = sorted(path for path in folder.glob("*") if path.is_dir())
-        if start and runs:
+        if runs:
             self.folder, purge_step = runs[-1], start + 1
         else:
             self.folder, purge_step = folder / datetime.now().strftime("%Y%m%d-%H%M%S"), None

@@ -16,6 +16,7 @@ class RunSettings:
     device: str | None = harmless(None, "cpu, cuda or cuda:N; default cuda if there is one")
     seed: int = setting(0, "of weights, noise and order of data")
 
+    deterministic: bool = harmless(False, "the same bits on a GPU too, slower; PyTorch warns where it cannot")
     ema: bool = setting(True, "moving average of the generators' weights, which is scored and sampled (--no_ema)")
     ema_images: int = setting(10_000, "its half-life in images, but at most a 20th of those seen")
 
