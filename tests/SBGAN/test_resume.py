@@ -59,7 +59,7 @@ def test_killed_within_every_other_step(whole, folder, toy_store, stage):
     check(stage, whole, folder)
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", ["layout", "finetune"])
 def test_terminated_then_interrupted(whole, folder, toy_store, stage):
     link_stages(stage, whole, folder)
     for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
@@ -97,16 +97,17 @@ def test_finished_training_says_so_and_does_nothing(whole, toy_store):
     assert before == (path.stat().st_mtime_ns, curves("layout", whole))
 
 
-@pytest.mark.parametrize("damage", ["cut", "flip"])
-def test_a_damaged_checkpoint_is_named_and_the_one_before_used(whole, folder, toy_store, damage):
+def test_a_damaged_checkpoint_is_named_and_the_one_before_used(whole, folder, toy_store):
     train("spade", toy_store, folder, "--resume_every", 1, before=SignalAt(signal.SIGTERM, 5))
     newest, older = folder / "weights/spade/spade_at_24.pt", folder / "weights/spade/spade_at_16.pt"
     data = bytearray(newest.read_bytes())
-    if damage == "flip":
-        data[len(data) // 2] ^= 4
-    newest.write_bytes(data[: len(data) // 3] if damage == "cut" else data)
+    data[len(data) // 2] ^= 4
+    newest.write_bytes(data)
+    torn = folder / "weights/spade/spade_at_40.pt"
+    torn.write_bytes(data[: len(data) // 3])
     status, output = train("spade", toy_store, folder)
-    assert status == 0 and f"not used: checkpoint {newest}" in output and f"continuing from {older}" in output
+    assert status == 0 and f"continuing from {older}" in output
+    assert f"not used: checkpoint {newest}" in output and f"not used: checkpoint {torn}" in output
     check("spade", whole, folder)
 
 
