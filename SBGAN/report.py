@@ -103,10 +103,12 @@ def scores_sections(records: list[dict]) -> list[str]:
 
 
 def history(records: list[dict]) -> str:
-    """One line for each evaluation: its first row of scores."""
+    """One line for each evaluation: its row of generated scenes, after fine-tuning if there are two."""
     lines = []
     for record in records:
-        name, row = next(iter(record["scores"].items()))
+        generated = [name for name in record["scores"] if name.startswith("generated")]
+        name = (generated or list(record["scores"]))[-1]
+        row = record["scores"][name]
         files = ", ".join(Path(entry["file"]).name for entry in record["checkpoints"].values())
         lines.append([record["time"], files, name, record["counts"]["generated"], numbers(row)])
     columns = [c for c in COLUMNS if any(c in line[-1] for line in lines)]
@@ -115,9 +117,10 @@ def history(records: list[dict]) -> str:
 
 
 def class_sections(record: dict) -> list[str]:
-    row = next((row for name, row in record["scores"].items() if "classes" in row and "generated" in name), None)
-    if row is None:
+    rows = [row for name, row in record["scores"].items() if "classes" in row and name.startswith("generated")]
+    if not rows:
         return []
+    row = rows[-1]  # after fine-tuning, if there are two
     shares = sorted(row["classes"].items(), key=lambda item: -item[1]["real"])
     rows = [[name, *(f"{100 * s[k]:.2f} %" for k in ("real", "generated", "gained"))] for name, s in shares]
     note = f"<p>{100 * row['pixels_displaced']:.1f} % of all pixels would have to change class.</p>"
