@@ -1,0 +1,210 @@
+"""python -m SBGAN.benchmark: how fast the product's form of each stage is beside the plain form, in one run.
+
+Both forms of a case take turns, on the same pairs. For each: median time, operations counted by PyTorch's counter
+(convolutions and matrix products, 2 for a multiply-add), what share of this machine's convolution rate, measured in
+between, that makes, and the peak memory that a process of its own needs beyond its imports.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from datasets.errors import UserError, exit_on_user_error
+from SBGAN.benchmark_cases import CASES, FORMS, Sizes, load_pairs
+from SPADE.engine import config as settings
+from SPADE.engine.config import require, setting
+from SPADE.engine.device import pick, seed_everything
+
+
+@dataclass(frozen=True)
+class BenchmarkSettings(Sizes):
+    cases: str = setting(",".join(CASES), "which ones, separated by commas")
+    repeats: int = setting(5, "timed steps of each form")
+    device: str | None = setting(None, "cpu, cuda or cuda:N; default cuda if there is one")
+    threads: int = setting(0, "of PyTorch on the CPU; 0: as PyTorch finds best")
+    memory: bool = setting(True, "measure peak memory (--no_memory: leave it out)")
+    json: str = setting("", "file for the figures; default none")
+    peak_of: str = setting("", "only print the peak memory of one form (plain or product) of one case, in bytes")
+
+
+def seconds(step, i: int, device) -> float:
+    if device.type == "cuda":
+        start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        step(i)
+        stop.record()
+        stop.synchronize()
+        return start.elapsed_time(stop) / 1000
+    start = time.perf_counter()
+    step(i)
+    return time.perf_counter() - start
+
+
+class NoModules(contextlib.AbstractContextManager):
+    """In place of the counter's record of which module runs, which does not bear torch.autograd.grad."""
+
+    parents = ("Global",)
+
+    def __exit__(self, *exception):
+        return None
+
+
+def count_operations(step) -> int:
+    counter = FlopCounterMode(display=False)
+    counter.mod_tracker = NoModules()
+    with counter:
+        step(0)
+    return counter.get_total_flops()
+
+
+def convolution_rate(device) -> float:
+    """Operations a second of a 3x3 convolution that suits the machine: 256 channels, 64x128 pixels, channels last."""
+    x = torch.randn(4, 256, 64, 128, device=device).contiguous(memory_format=torch.channels_last)
+    conv = torch.nn.Conv2d(256, 256, 3, padding=1).to(device, memory_format=torch.channels_last)
+    with torch.no_grad():
+        times = [seconds(lambda _: conv(x), 0, device) for _ in range(4)]
+    return 2 * 9 * 256 * x.numel() / min(times[1:])
+
+
+def resident_peak() -> int:
+    """Largest resident memory of this process so far, in bytes."""
+    try:
+        status = Path("/proc/self/status").read_text()  # getrusage also counts what was there before exec
+        return int(status.split("VmHWM:")[1].split()[0]) << 10
+    except (OSError, IndexError):
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def print_peak(config: BenchmarkSettings, device):
+    """Of two steps (the first makes the optimisers' state) with their networks, beyond what the imports need."""
+    pairs = load_pairs(config, device, num=4)
+    before = resident_peak()
+    step = CASES[config.cases](config, pairs, FORMS[config.peak_of], device)
+    for i in range(2):
+        step(i)
+    print(torch.cuda.max_memory_allocated(device) if device.type == "cuda" else resident_peak() - before)
+
+
+def peak_in_own_process(config: BenchmarkSettings, case: str, form: str, device) -> int:
+    own = dataclasses.replace(config, cases=case, peak_of=form, device=str(device), json="")
+    flags = [f"--{name}={value}" for name, value in settings.to_dict(own).items() if type(value) in (int, str)]
+    root = Path(__file__).parent.parent
+    command = [sys.executable, "-m", "SBGAN.benchmark", *flags]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root, check=False)
+    if done.returncode:
+        raise UserError(f"--peak_of {form} of {case} failed: {done.stderr.strip()[-300:]}; leave it out by --no_memory")
+    return int(done.stdout.split()[-1])
+
+
+def measure(case: str, config: BenchmarkSettings, pairs, device) -> dict:
+    """Figures of one case."""
+    steps = {}
+    for name, form in FORMS.items():
+        seed_everything(0)
+        steps[name] = CASES[case](config, pairs, form, device)
+    operations = {name: count_operations(step) for name, step in steps.items()}  # which also warms up
+    times, rates = {name: [] for name in FORMS}, []
+    for i in range(config.repeats):
+        rates.append(convolution_rate(device))
+        for name, step in steps.items():
+            times[name].append(seconds(step, i + 1, device))
+    ratios = [plain / product for plain, product in zip(times["plain"], times["product"], strict=True)]
+    rate = statistics.median(rates)
+    figures = {"ratio": statistics.median(ratios), "ratios": ratios, "convolution_rate": rate, "forms": {}}
+    del steps
+    for name in FORMS:
+        median = statistics.median(times[name])
+        figures["forms"][name] = {
+            "seconds": median,
+            "times": times[name],
+            "operations": operations[name],
+            "rate_share": operations[name] / median / rate,
+            "peak_bytes": peak_in_own_process(config, case, name, device) if config.memory else None,
+        }
+    return figures
+
+
+def table(results: dict) -> str:
+    head = f"{'':10} {'ratio':>6} {'least - most':>13} | {'seconds':>16} | {'10^9 operations':>16} | "
+    lines = [head + f"{'share of rate':>14} | {'peak memory MiB':>22}"]
+    for case, figures in results.items():
+        plain, product = figures["forms"]["plain"], figures["forms"]["product"]
+        spread = f"{min(figures['ratios']):.2f} - {max(figures['ratios']):.2f}"
+        line = f"{case:10} {figures['ratio']:6.2f} {spread:>13} | "
+        line += f"{plain['seconds']:7.3f} {product['seconds']:8.3f} | "
+        line += f"{plain['operations'] / 1e9:7.0f} {product['operations'] / 1e9:8.0f} | "
+        line += f"{plain['rate_share']:6.0%} {product['rate_share']:7.0%} | "
+        if plain["peak_bytes"]:
+            a, b = plain["peak_bytes"], product["peak_bytes"]
+            line += f"{a / 2**20:7.0f} {b / 2**20:7.0f} {b / a:6.2f}"
+        lines.append(line)
+    return "\n".join([*lines, "of each pair: plain form, product's form"])
+
+
+def machine(device) -> dict:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    return {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__, "python": sys.version[:6]}
+
+
+def processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def write_json(path: Path, content: dict):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+        file.write(json.dumps(content, indent=1) + "\n")
+    os.replace(file.name, path)
+
+
+def run(config: BenchmarkSettings) -> dict:
+    names = config.cases.split(",")
+    for name in names:
+        require(name in CASES, "cases", name, f"out of {', '.join(CASES)}", "name one of them, or several")
+    require(config.repeats >= 1, "repeats", config.repeats, "at least 1", "pass a positive number")
+    require(config.peak_of in ("", *FORMS), "peak_of", config.peak_of, f"one of {', '.join(FORMS)}", "name one")
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    device = pick(config.device)
+    if config.peak_of:
+        print_peak(config, device)
+        return {}
+    pairs = load_pairs(config, device)
+    record = {"machine": machine(device), "data": pairs.source, "settings": settings.to_dict(config), "cases": {}}
+    print(
+        f"{record['machine']['device']}, {record['machine']['threads']} threads, layouts of {pairs.source}", flush=True
+    )
+    for name in names:
+        record["cases"][name] = measure(name, config, pairs, device)
+        print(f"{name}: {record['cases'][name]['ratio']:.2f}", flush=True)
+        if config.json:
+            write_json(Path(config.json), record)
+    print(table(record["cases"]))
+    return record
+
+
+@exit_on_user_error
+def main(arguments=None):
+    run(settings.parse(BenchmarkSettings, arguments, "SBGAN.benchmark"))
+
+
+if __name__ == "__main__":
+    main()

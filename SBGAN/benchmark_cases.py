@@ -1,0 +1,225 @@
+"""What SBGAN.benchmark times: a step of each stage and SPADE's inference, each in two forms.
+
+A case is written once; a `Form` says what networks and images are like, and whether networks that are not updated are
+frozen. The plain form is SPADE.plain and SBGAN.plain: dense, NCHW, separate convolutions, gradients everywhere. (In
+stage 3 its straight-through sampler is the product's.) Both forms run the same losses and optimisers, and a step gives
+the terms of its losses, so that a test can compare them.
+"""
+
+import contextlib
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from datasets.labels import load_space, one_hot
+from datasets.packed import open_store
+from datasets.reader import in_order
+from datasets.sources.toy_street import draw
+from SBGAN import discretize, finetune_loop, progressive_loop
+from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
+from SBGAN.plain import plain_layout_generator, plain_straight_through
+from SBGAN.settings import FinetuneSettings
+from SPADE import objectives
+from SPADE.engine.config import require, setting
+from SPADE.engine.device import place
+from SPADE.engine.images import from_uint8
+from SPADE.engine.step import descend, frozen
+from SPADE.networks import UPSAMPLINGS, MultiscaleDiscriminator, SPADEGenerator
+from SPADE.plain import PlainSPADEGenerator
+
+ASPECT = 2
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Published widths by default."""
+
+    store: str | None = setting(None, "packed data set, aspect 2, for its layouts and images; default drawn streets")
+    height: int = setting(256, "of images; the width is twice that")
+    batch_size: int = setting(1, "of inference and of stages 2 and 3")
+    layout_height: int = setting(64, "of stage 1's layouts, a power of two")
+    layout_batch_size: int = setting(8, "of stage 1")
+    joint_layout_height: int = setting(256, "of stage 3's layouts, a power of two")
+    upsampling: str = setting("more", "doublings from SPADE's start to the image", tuple(UPSAMPLINGS))
+    ngf: int = setting(64, "SPADE's width")
+    hidden: int = setting(128, "hidden channels of each modulation")
+    ndf: int = setting(64, "width of the image discriminators")
+    fmap_base: int = setting(8192, "block i of the layout GAN has fmap_base / 2^(i+1) channels,")
+    fmap_max: int = setting(512, "but never more than this")
+
+
+@dataclass(frozen=True)
+class Form:
+    spade_generator: Callable
+    layout_generator: Callable
+    discriminator: Callable
+    images: Callable  # uint8 [N,3,H,W] -> [-1,1]
+    sample: Callable  # log-probabilities -> one-hot layouts
+    frozen: Callable  # networks -> context
+
+
+def nchw(network):
+    return copy.deepcopy(network).to(memory_format=torch.contiguous_format)
+
+
+FORMS = {
+    "plain": Form(
+        spade_generator=PlainSPADEGenerator,
+        layout_generator=plain_layout_generator,
+        discriminator=nchw,
+        images=lambda images: from_uint8(images).contiguous(),
+        sample=plain_straight_through,
+        frozen=lambda *networks: contextlib.nullcontext(),
+    ),
+    "product": Form(
+        spade_generator=lambda network: network,
+        layout_generator=lambda network: network,
+        discriminator=lambda network: network,
+        images=from_uint8,
+        sample=discretize.straight_through,
+        frozen=frozen,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs to take batches from: the same for both forms."""
+
+    images: torch.Tensor  # uint8 [n,3,H,W]
+    labels: torch.Tensor  # uint8 [n,1,H,W]
+    num_classes: int
+    source: str
+
+    def batch(self, i: int, size: int):
+        rows = torch.arange(i * size, (i + 1) * size) % len(self.labels)
+        return self.images[rows], self.labels[rows]
+
+
+def load_pairs(sizes: Sizes, device, num: int = 16) -> Pairs:
+    """`num` pairs spread over the training split, or as many drawn streets."""
+    if sizes.store is None:
+        drawn = [draw(seed, sizes.height, ASPECT * sizes.height) for seed in range(num)]
+        images = np.stack([image.transpose(2, 0, 1) for image, _ in drawn])
+        labels = np.stack([labels[None] for _, labels in drawn])
+        found = torch.from_numpy(images), torch.from_numpy(labels)
+        num_classes, source = load_space("toy_street").num_classes, "toy_street"
+    else:
+        store = open_store(sizes.store)
+        shape = (ASPECT * sizes.height, sizes.height)
+        require((store.width, store.height) == shape, "store", sizes.store, f"of {shape[1]}x{shape[0]}", "prepare one")
+        split = store["train"]
+        rows = [in_order(split, i, i + 1) for i in range(0, len(split), max(1, len(split) // num))][:num]
+        found = [torch.cat(part) for part in zip(*rows, strict=True)]
+        num_classes, source = store.label_space.num_classes, store.name
+    return Pairs(*(part.to(device) for part in found), num_classes, source)
+
+
+def spade_networks(sizes: Sizes, pairs: Pairs, form: Form, device):
+    upsamplings = UPSAMPLINGS[sizes.upsampling]
+    generator = SPADEGenerator(
+        pairs.num_classes, sizes.height, ASPECT * sizes.height, sizes.ngf, upsamplings, sizes.hidden
+    )
+    discriminator = MultiscaleDiscriminator(pairs.num_classes + 3, sizes.ndf)
+    return form.spade_generator(place(generator, device)), form.discriminator(place(discriminator, device))
+
+
+def layout_networks(sizes: Sizes, height: int, pairs: Pairs, form: Form, device):
+    shared = dict(aspect=ASPECT, max_resolution=height, fmap_base=sizes.fmap_base, fmap_max=sizes.fmap_max)
+    generator = LayoutGenerator(pairs.num_classes, **shared)
+    discriminator = ProgressiveDiscriminator(pairs.num_classes, **shared)
+    return form.layout_generator(place(generator, device)), form.discriminator(place(discriminator, device))
+
+
+def inference(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
+    generator = spade_networks(sizes, pairs, form, device)[0].eval()
+
+    @torch.no_grad()
+    def step(i):
+        return generator(pairs.batch(i, sizes.batch_size)[1])
+
+    return step
+
+
+def stage_1(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
+    generator, discriminator = layout_networks(sizes, sizes.layout_height, pairs, form, device)
+    optimizers = [torch.optim.Adam(network.parameters(), 1e-3, (0.0, 0.99)) for network in (generator, discriminator)]
+    domain = progressive_loop.Domain("", "", None, form.sample, lambda output: {}, None, None)
+    at = sizes.layout_height, 1.0
+
+    def step(i):
+        labels = pairs.batch(i, sizes.layout_batch_size)[1]
+        real = one_hot(discretize.resize(labels, at[0], ASPECT * at[0]), pairs.num_classes)
+        z = torch.randn(2, len(real), generator.latent_dim, device=device)
+        with form.frozen(discriminator):
+            terms, _ = progressive_loop.generator_terms(generator, discriminator, domain, z[0], *at)
+            of_generator = descend(terms, optimizers[0], kind="generator/")
+        terms = progressive_loop.discriminator_terms(generator, discriminator, domain, real, z[1], *at, 10.0)
+        return of_generator | descend(terms, optimizers[1], kind="discriminator/")
+
+    return step
+
+
+def stage_2(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
+    generator, discriminator = spade_networks(sizes, pairs, form, device)
+    optimizers = [torch.optim.Adam(network.parameters(), 1e-4, (0.0, 0.9)) for network in (generator, discriminator)]
+
+    def step(i):
+        images, labels = pairs.batch(i, sizes.batch_size)
+        images = form.images(images)
+        with form.frozen(discriminator):
+            terms = objectives.generator_losses(generator, discriminator, labels, images, objectives.Weights())
+            of_generator = descend(terms, optimizers[0], kind="generator/")
+        terms = objectives.discriminator_losses(generator, discriminator, labels, images)
+        return of_generator | descend(terms, optimizers[1], kind="discriminator/")
+
+    return step
+
+
+class Guided(nn.Module):
+    """A layout generator whose scores are moved so far towards given layouts that these are what is sampled.
+
+    A generator that has not been trained draws noise, and noise has no repeating neighbourhoods. The work is the same.
+    """
+
+    def __init__(self, generator):
+        super().__init__()
+        self.generator, self.labels = generator, None  # uint8 [N,1,H,W]
+
+    def forward(self, z):
+        scores = self.generator(z)
+        return scores + 30 * one_hot(discretize.resize(self.labels, *scores.shape[-2:]), scores.shape[1])
+
+
+def stage_3(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
+    layout_generator, layout_discriminator = layout_networks(sizes, sizes.joint_layout_height, pairs, form, device)
+    d2 = form.discriminator(place(MultiscaleDiscriminator(3, sizes.ndf), device))
+    guided = Guided(layout_generator)
+    networks = finetune_loop.Networks(
+        guided, layout_discriminator, *spade_networks(sizes, pairs, form, device), d2, encoder=None, vgg=None
+    )
+    config = FinetuneSettings(store="", name="", layout_name="", spade_name="", layout_grad="stem")
+    finetune_loop.set_modes(networks, config)
+    optimizers = finetune_loop.make_optimizers(networks, config)
+    generators = [optimizers[name][0] for name in ("layout_generator", "spade_generator")]
+    discriminators = [name for name in optimizers if "discriminator" in name]
+
+    def step(i):
+        images, labels = pairs.batch(i, sizes.batch_size)
+        images, guided.labels = form.images(images), pairs.batch(i + 1, sizes.batch_size)[1]
+        z = torch.randn(2, len(images), layout_generator.latent_dim, device=device)
+        with form.frozen(*(getattr(networks, name) for name in discriminators)):
+            terms = finetune_loop.generator_terms(networks, z[0], labels, images, config)
+            of_generators = descend(terms, *generators, kind="generator/")
+        terms = finetune_loop.discriminator_terms(networks, z[1], labels, images, config)
+        of_discriminators = descend(terms, *(optimizers[name][0] for name in discriminators), kind="discriminator/")
+        return of_generators | of_discriminators
+
+    return step
+
+
+CASES = {"inference": inference, "stage_1": stage_1, "stage_2": stage_2, "stage_3": stage_3}

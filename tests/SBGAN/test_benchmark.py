@@ -1,0 +1,75 @@
+"""Both forms that the benchmark times do the same work; its counts and its record are what they say."""
+
+import json
+
+import pytest
+import torch
+
+from datasets.errors import UserError
+from SBGAN import benchmark
+from SBGAN.benchmark_cases import CASES, FORMS, Sizes, layout_networks, load_pairs
+from SPADE.engine import config as settings
+from SPADE.engine.device import seed_everything
+
+SMALL = dict(height=64, layout_height=16, joint_layout_height=16, layout_batch_size=4, upsampling="normal")
+SMALL |= dict(ngf=2, hidden=8, ndf=2, fmap_base=64, fmap_max=8)
+FLAGS = [f"--{name}={value}" for name, value in SMALL.items()] + ["--device=cpu", "--repeats=1", "--no_memory"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_both_forms_give_the_same(case):
+    sizes = Sizes(**SMALL)
+    pairs = load_pairs(sizes, torch.device("cpu"), num=4)
+    found = {}
+    for name, form in FORMS.items():
+        seed_everything(0)
+        step = CASES[case](sizes, pairs, form, torch.device("cpu"))
+        seed_everything(1)
+        found[name] = step(0)
+    if case == "inference":
+        torch.testing.assert_close(found["product"], found["plain"], rtol=1e-4, atol=1e-5)
+    else:
+        assert found["product"].keys() == found["plain"].keys()
+        for key, value in found["plain"].items():
+            torch.testing.assert_close(found["product"][key], value, rtol=1e-3, atol=1e-4, msg=key)
+
+
+def test_operations_are_twice_the_multiply_adds():
+    conv, x = torch.nn.Conv2d(3, 5, 3, padding=1), torch.zeros(2, 3, 8, 16, requires_grad=True)
+    forward = 2 * 9 * 3 * 5 * 2 * 8 * 16
+    assert benchmark.count_operations(lambda i: conv(x)) == forward
+
+    def with_penalty(i):  # a gradient within a step must not upset the counter
+        torch.autograd.grad(conv(x).sum(), x)
+
+    assert benchmark.count_operations(with_penalty) == 2 * forward
+
+
+def test_the_record_and_the_table(tmp_path, capsys):
+    benchmark.main([*FLAGS, "--cases=inference,stage_1", f"--json={tmp_path / 'new' / 'figures.json'}"])
+    record = json.loads((tmp_path / "new" / "figures.json").read_text())
+    assert record["data"] == "toy_street" and list(record["cases"]) == ["inference", "stage_1"]
+    for figures in record["cases"].values():
+        plain, product = figures["forms"]["plain"], figures["forms"]["product"]
+        assert figures["ratio"] == plain["seconds"] / product["seconds"]
+        assert product["operations"] <= plain["operations"]
+    assert product["operations"] < plain["operations"]  # of stage 1: sub-pixel convolutions, nothing for the frozen
+    assert "inference" in capsys.readouterr().out
+
+
+def test_the_peak_holds_the_weights_with_their_gradients_and_optimisers():
+    config = benchmark.BenchmarkSettings(**SMALL | dict(fmap_base=4096, fmap_max=512))
+    generator, discriminator = layout_networks(config, 16, load_pairs(config, "cpu", 1), FORMS["plain"], "cpu")
+    weights = sum(p.numel() for network in (generator, discriminator) for p in network.parameters())
+    peak = benchmark.peak_in_own_process(config, "stage_1", "plain", torch.device("cpu"))
+    assert 4 * 4 * weights < peak < 4 * 4 * weights + 2**30
+
+
+def test_user_errors(toy_store):
+    for flags, words in (
+        (["--cases", "stage_4"], "stage_4"),
+        (["--store", str(toy_store)], "64x128"),
+        (["--repeats", "0"], "repeats"),
+    ):
+        with pytest.raises(UserError, match=words):
+            benchmark.run(settings.parse(benchmark.BenchmarkSettings, [*FLAGS, *flags]))
