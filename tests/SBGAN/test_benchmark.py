@@ -58,7 +58,7 @@ def test_the_record_and_the_table(tmp_path, capsys):
 
 
 def test_the_peak_holds_the_weights_with_their_gradients_and_optimisers():
-    config = benchmark.BenchmarkSettings(**SMALL | dict(fmap_base=4096, fmap_max=512))
+    config = benchmark.BenchmarkSettings(**SMALL | dict(fmap_base=2048, fmap_max=256, layout_batch_size=1))
     generator, discriminator = layout_networks(config, 16, load_pairs(config, "cpu", 1), FORMS["plain"], "cpu")
     weights = sum(p.numel() for network in (generator, discriminator) for p in network.parameters())
     peak = benchmark.peak_in_own_process(config, "stage_1", "plain", torch.device("cpu"))
