@@ -41,7 +41,7 @@ run() {
     done
     prepare_store
     if [ "${gpus:-1}" -gt 1 ]; then
-        torchrun --standalone --nproc_per_node "$gpus" -m "$module" "${places[@]}" "${flags[@]}"
+        torchrun --standalone --nproc_per_node "$gpus" -m -- "$module" "${places[@]}" "${flags[@]}"
     else
         python -m "$module" "${places[@]}" "${flags[@]}"
     fi
