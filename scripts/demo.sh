@@ -14,13 +14,14 @@ recipes="$root/scripts/toy_street"
 
 # Stages 1 and 2 need nothing of each other: without a GPU each gets half of the cores.
 cores="$(python -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')"
-half="${OMP_NUM_THREADS:-$(((cores + 1) / 2))}"
+# Later stages keep that: threads on every core stall each other ten-fold when anything else runs.
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$(((cores + 1) / 2))}"
 mkdir -p "$root/logs"
 echo "stage 1 runs beside stage 2; its progress bar is in logs/demo_stage1.txt"
-OMP_NUM_THREADS="$half" bash "$recipes/train_progressive_seg.sh" >"$root/logs/demo_stage1.txt" 2>&1 &
+bash "$recipes/train_progressive_seg.sh" >"$root/logs/demo_stage1.txt" 2>&1 &
 stage1=$!
 trap 'kill $stage1 2>/dev/null || true' EXIT
-OMP_NUM_THREADS="$half" bash "$recipes/train_spade.sh"
+bash "$recipes/train_spade.sh"
 wait "$stage1" || { tail -n 5 "$root/logs/demo_stage1.txt" >&2; exit 1; }
 trap - EXIT
 
