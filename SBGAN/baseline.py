@@ -7,6 +7,7 @@ from datasets.reader import Reader
 from SBGAN.networks import ImageGenerator
 from SBGAN.progressive_loop import Domain
 from SPADE.engine import checkpoint
+from SPADE.engine.device import to_device
 from SPADE.engine.distributed import rank, world_size
 from SPADE.engine.evaluation import evaluating
 from SPADE.engine.images import enlarge, from_uint8, square_sheet, to_uint8
@@ -22,7 +23,7 @@ def image_domain(config, store, device) -> Domain:
 
     def real(images_seen, batch_size, resolution):
         images, _ = reader.pairs(images_seen, batch_size)
-        images = from_uint8(images.to(device, non_blocking=True))
+        images = from_uint8(to_device(images, device))
         return F.adaptive_avg_pool2d(images, (resolution, resolution * store.aspect))
 
     def pictures(generator, resolution, alpha):
@@ -36,7 +37,16 @@ def image_domain(config, store, device) -> Domain:
         images = sample_images(generator, range(config.num_eval), device, resolution, alpha)
         return numbers(against_real(images, store, device, None))
 
-    return Domain(STAGE, PREFIX, real, lambda images: images, lambda images: {}, pictures, evaluate)
+    return Domain(
+        STAGE,
+        PREFIX,
+        real,
+        noise=lambda num, resolution: None,
+        sample=lambda images, noise: images,
+        statistics=lambda images: {},
+        pictures=pictures,
+        evaluate=evaluate,
+    )
 
 
 def sample_images(generator, seeds, device, resolution=None, alpha: float = 1.0, batch_size: int = 32):

@@ -10,6 +10,7 @@ import contextlib
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -27,11 +28,12 @@ from SPADE import objectives
 from SPADE.engine.config import require, setting
 from SPADE.engine.device import place
 from SPADE.engine.images import from_uint8
-from SPADE.engine.step import descend, frozen
+from SPADE.engine.step import adam, descend, frozen
 from SPADE.networks import UPSAMPLINGS, MultiscaleDiscriminator, SPADEGenerator
 from SPADE.plain import PlainSPADEGenerator
 
 ASPECT = 2
+WHOLE = [(1.0, [])]  # a batch in one part, which the losses have at hand
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Form:
     layout_generator: Callable
     discriminator: Callable
     images: Callable  # uint8 [N,3,H,W] -> [-1,1]
-    sample: Callable  # log-probabilities -> one-hot layouts
+    sample: Callable  # (log-probabilities, exponential noise) -> one-hot layouts
     frozen: Callable  # networks -> context
 
 
@@ -80,7 +82,7 @@ FORMS = {
         layout_generator=lambda network: network,
         discriminator=lambda network: network,
         images=from_uint8,
-        sample=discretize.straight_through,
+        sample=lambda scores, noise: discretize.straight_through(scores, exponential=noise),
         frozen=frozen,
     ),
 }
@@ -147,35 +149,43 @@ def inference(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
 
 def stage_1(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
     generator, discriminator = layout_networks(sizes, sizes.layout_height, pairs, form, device)
-    optimizers = [torch.optim.Adam(network.parameters(), 1e-3, (0.0, 0.99)) for network in (generator, discriminator)]
-    domain = progressive_loop.Domain("", "", None, form.sample, lambda output: {}, None, None)
+    optimizers = [adam(network.parameters(), 0.99) for network in (generator, discriminator)]
+    domain = progressive_loop.Domain("", "", None, None, form.sample, lambda output: {}, None, None)
     at = sizes.layout_height, 1.0
 
     def step(i):
         labels = pairs.batch(i, sizes.layout_batch_size)[1]
         real = one_hot(discretize.resize(labels, at[0], ASPECT * at[0]), pairs.num_classes)
         z = torch.randn(2, len(real), generator.latent_dim, device=device)
+        noise = discretize.exponential_noise(real.shape, device)
+        mix = torch.rand(len(real), device=device)
+
+        def of_generator():
+            return progressive_loop.generator_terms(generator, discriminator, domain, z[0], noise, *at)
+
+        def of_discriminator():
+            batch = real, z[1], noise, mix
+            return progressive_loop.discriminator_terms(generator, discriminator, domain, *batch, *at, 10.0)
+
         with form.frozen(discriminator):
-            terms, _ = progressive_loop.generator_terms(generator, discriminator, domain, z[0], *at)
-            of_generator = descend(terms, optimizers[0], kind="generator/")
-        terms = progressive_loop.discriminator_terms(generator, discriminator, domain, real, z[1], *at, 10.0)
-        return of_generator | descend(terms, optimizers[1], kind="discriminator/")
+            losses = descend(of_generator, WHOLE, optimizers[0], kind="generator/")
+        return losses | descend(of_discriminator, WHOLE, optimizers[1], kind="discriminator/")
 
     return step
 
 
 def stage_2(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
     generator, discriminator = spade_networks(sizes, pairs, form, device)
-    optimizers = [torch.optim.Adam(network.parameters(), 1e-4, (0.0, 0.9)) for network in (generator, discriminator)]
+    optimizers = [adam(network.parameters(), 0.9, 1e-4) for network in (generator, discriminator)]
 
     def step(i):
         images, labels = pairs.batch(i, sizes.batch_size)
-        images = form.images(images)
+        batch = generator, discriminator, labels, form.images(images)
         with form.frozen(discriminator):
-            terms = objectives.generator_losses(generator, discriminator, labels, images, objectives.Weights())
-            of_generator = descend(terms, optimizers[0], kind="generator/")
-        terms = objectives.discriminator_losses(generator, discriminator, labels, images)
-        return of_generator | descend(terms, optimizers[1], kind="discriminator/")
+            terms = partial(objectives.generator_losses, *batch, objectives.Weights())
+            losses = descend(terms, WHOLE, optimizers[0], kind="generator/")
+        terms = partial(objectives.discriminator_losses, *batch)
+        return losses | descend(terms, WHOLE, optimizers[1], kind="discriminator/")
 
     return step
 
@@ -189,6 +199,7 @@ class Guided(nn.Module):
     def __init__(self, generator):
         super().__init__()
         self.generator, self.labels = generator, None  # uint8 [N,1,H,W]
+        self.latent_dim, self.arguments = generator.latent_dim, generator.arguments
 
     def forward(self, z):
         scores = self.generator(z)
@@ -210,14 +221,14 @@ def stage_3(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
 
     def step(i):
         images, labels = pairs.batch(i, sizes.batch_size)
-        images, guided.labels = form.images(images), pairs.batch(i + 1, sizes.batch_size)[1]
-        z = torch.randn(2, len(images), layout_generator.latent_dim, device=device)
+        guided.labels = pairs.batch(i + 1, sizes.batch_size)[1]
+        batch = [(1.0, (labels, form.images(images), finetune_loop.draw_noise(networks, len(images), device)))]
         with form.frozen(*(getattr(networks, name) for name in discriminators)):
-            terms = finetune_loop.generator_terms(networks, z[0], labels, images, config)
-            of_generators = descend(terms, *generators, kind="generator/")
-        terms = finetune_loop.discriminator_terms(networks, z[1], labels, images, config)
-        of_discriminators = descend(terms, *(optimizers[name][0] for name in discriminators), kind="discriminator/")
-        return of_generators | of_discriminators
+            terms = partial(finetune_loop.generator_terms, networks, config)
+            losses = descend(terms, batch, *generators, kind="generator/")
+        terms = partial(finetune_loop.discriminator_terms, networks, config)
+        of_discriminators = [optimizers[name][0] for name in discriminators]
+        return losses | descend(terms, batch, *of_discriminators, kind="discriminator/")
 
     return step
 

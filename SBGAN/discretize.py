@@ -28,6 +28,12 @@ class HardSample(torch.autograd.Function):
         return soft * (gradient - inner) / ctx.temperature, None
 
 
+def exponential_noise(shape, device):
+    """What `straight_through` draws with, float [N,C,h,w], channels last as the layouts are."""
+    noise = torch.empty(shape, device=device, memory_format=torch.channels_last)
+    return noise.exponential_()
+
+
 def straight_through(log_probabilities, temperature: float = 1.0, floor: float = 0.0, exponential=None):
     """Straight-through Gumbel-softmax sample of a layout (Jang et al., *Categorical Reparameterization*, ICLR 2017).
 
@@ -38,7 +44,7 @@ def straight_through(log_probabilities, temperature: float = 1.0, floor: float =
     exponential: the noise E, to repeat a draw; drawn here if not given.
     """
     if exponential is None:
-        exponential = torch.empty_like(log_probabilities).exponential_()
+        exponential = exponential_noise(log_probabilities.shape, log_probabilities.device)
     if floor:
         log_probabilities = torch.log(log_probabilities.exp() + floor)
         gumbel = -torch.log(exponential + RELEASED_NOISE_FLOOR)

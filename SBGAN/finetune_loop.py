@@ -4,6 +4,7 @@ Azadi et al. 2019, section 3.3. An unconditional image discriminator, D2, judges
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,15 +15,17 @@ from SBGAN import discretize
 from SBGAN.losses import gradient_penalty, wasserstein_discriminator, wasserstein_generator
 from SPADE import objectives
 from SPADE.engine.determinism import deterministic
-from SPADE.engine.device import seed_step
+from SPADE.engine.device import seed_step, to_device
 from SPADE.engine.distributed import broadcast, rank, world_size
 from SPADE.engine.ema import averaged_copy
 from SPADE.engine.guard import Guard
 from SPADE.engine.images import from_uint8
 from SPADE.engine.log import Progress, RunLog
+from SPADE.engine.memory import announce
+from SPADE.engine.precision import autocast, set_precision
 from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.state import TrainingState
-from SPADE.engine.step import descend, ended, every, frozen, linear_decay, set_learning_rate
+from SPADE.engine.step import adam, descend, ended, every, frozen, linear_decay, micro_batches, set_learning_rate
 from SPADE.engine.stopping import stop_requests
 from SPADE.engine.watch import together
 from SPADE.losses import hinge_discriminator_fake, hinge_discriminator_real, hinge_generator
@@ -50,20 +53,32 @@ class Networks:
         return {k: v for k, v in learning.items() if "discriminator" not in k}
 
 
-def sample_layouts(layout_generator, z, config, exponential=None):
-    """z [N,latent_dim] -> one-hot layouts [N,C,h,w] with the straight-through gradient."""
-    return discretize.straight_through(layout_generator(z), config.temperature, config.floor, exponential)
+def draw_noise(networks, num: int, device) -> dict:
+    """All that one descent draws, before it is cut into parts: what a sample gets does not depend on their size."""
+    arguments, style_dim = networks.layout_generator.arguments, networks.spade_generator.style_dim
+    h = arguments["max_resolution"]
+    shape = num, arguments["out_channels"], h, h * arguments["aspect"]
+    return {
+        "z": torch.randn(num, networks.layout_generator.latent_dim, device=device),
+        "exponential": discretize.exponential_noise(shape, device),  # of the layouts' sampler
+        "mix": torch.rand(num, device=device),  # of the gradient penalty
+        "style": torch.randn(num, style_dim, device=device) if style_dim else None,  # of generated layouts' images
+        "encoder": torch.randn(num, style_dim, device=device) if style_dim else None,  # in the encoder's styles
+    }
 
 
-def images_of(spade_generator, layouts, layout_grad: str):
-    """One-hot layouts [N,C,h,w] -> images [N,3,H,W].
+def sample_layouts(layout_generator, noise, config):
+    """-> one-hot layouts [N,C,h,w] with the straight-through gradient."""
+    log_probabilities = layout_generator(noise["z"])
+    return discretize.straight_through(log_probabilities, config.temperature, config.floor, noise["exponential"])
+
+
+def images_of(spade_generator, layouts, style, layout_grad: str):
+    """One-hot layouts [N,C,h,w], style [N,style_dim] or None -> images [N,3,H,W].
 
     layout_grad "stem": the normalisations get hard labels, so the gradient enters the layout through SPADE's first
     convolution alone, as in the released system; "full": through every normalisation.
     """
-    style = None
-    if spade_generator.style_dim:
-        style = torch.randn(len(layouts), spade_generator.style_dim, device=layouts.device)
     norm_semantics = layouts if layout_grad == "full" else discretize.argmax(layouts.detach())
     return spade_generator(layouts, norm_semantics, style)
 
@@ -73,59 +88,63 @@ def real_layouts(labels, like):
     return one_hot(discretize.resize(labels, *like.shape[-2:]), like.shape[1])
 
 
-def generator_terms(networks, z, labels, images, config, exponential=None) -> dict:
-    """Weighted losses of both generators; the order of SPADE's passes is that of the released system."""
+def generator_terms(networks, config, labels, images, noise) -> dict:
+    """Weighted losses of both generators; the order of SPADE's passes is that of the released system.
+
+    labels uint8 [N,1,H,W], images float [N,3,H,W]: a real pair; noise: `draw_noise`.
+    """
     n, terms = networks, {}
-    layouts = sample_layouts(n.layout_generator, z, config, exponential)  # [N,C,h,w]
+    layouts = sample_layouts(n.layout_generator, noise, config)  # [N,C,h,w]
     if config.train_layout:
         terms["layout_wgan"] = config.lambda_pgan * wasserstein_generator(n.layout_discriminator(layouts))
-    fake = images_of(n.spade_generator, layouts, config.layout_grad)  # [N,3,H,W]
+    fake = images_of(n.spade_generator, layouts, noise["style"], config.layout_grad)  # [N,3,H,W]
     of_fake, _ = discriminate(n.image_discriminator_2, fake, images)
     terms["gan_generated"] = config.lambda_D2 * hinge_generator(of_fake)
     if config.train_spade:
-        weights = objectives.Weights(config.lambda_feat, config.lambda_vgg, config.lambda_kld)
+        # SPADE sums the divergence over the batch, where all else is a mean.
+        weights = objectives.Weights(config.lambda_feat, config.lambda_vgg, config.lambda_kld * config.batch_size)
         on_real = objectives.generator_losses(
-            n.spade_generator, n.image_discriminator, labels, images, weights, n.encoder, n.vgg
+            n.spade_generator, n.image_discriminator, labels, images, weights, n.encoder, noise["encoder"], n.vgg
         )
         terms |= {f"{name}_real_layout": value for name, value in on_real.items()}
     return terms
 
 
-def discriminator_terms(networks, z, labels, images, config, exponential=None, mix=None) -> dict:
-    """Weighted losses of the three discriminators, on layouts and images drawn anew."""
+def discriminator_terms(networks, config, labels, images, noise) -> dict:
+    """Weighted losses of the three discriminators, on layouts and images drawn anew; arguments as above."""
     n, terms = networks, {}
     with torch.no_grad():
-        layouts = sample_layouts(n.layout_generator, z, config, exponential)
+        layouts = sample_layouts(n.layout_generator, noise, config)
     if config.train_layout:
         real = real_layouts(labels, layouts)
         wgan = wasserstein_discriminator(n.layout_discriminator(real), n.layout_discriminator(layouts))
-        penalty = gradient_penalty(n.layout_discriminator, real, layouts, mix)
+        penalty = gradient_penalty(n.layout_discriminator, real, layouts, noise["mix"])
         terms["layout_wgan"] = config.lambda_pgan * wgan
         terms["layout_gradient_penalty"] = config.lambda_pgan * config.penalty_weight * penalty
     if config.train_spade:
         on_real = objectives.discriminator_losses(
-            n.spade_generator, n.image_discriminator, labels, images, n.encoder
+            n.spade_generator, n.image_discriminator, labels, images, n.encoder, noise["encoder"]
         )
         terms |= {f"{name}_real_layout": value for name, value in on_real.items()}
-    for name, value in second_discriminator_terms(n, layouts, images).items():
+    for name, value in second_discriminator_terms(n, layouts, images, noise["style"]).items():
         terms[name] = config.lambda_D2 * value
     return terms
 
 
-def second_discriminator_terms(networks, layouts, images) -> dict:
+def second_discriminator_terms(networks, layouts, images, style) -> dict:
     """Hinge losses of D2 on SPADE's images of given layouts (one-hot [N,C,h,w]) against real images, unweighted."""
     with torch.no_grad():
-        fake = images_of(networks.spade_generator, layouts, "stem")
+        fake = images_of(networks.spade_generator, layouts, style, "stem")
     of_fake, of_real = discriminate(networks.image_discriminator_2, fake, images)
     return {"fake_generated": hinge_discriminator_fake(of_fake), "real_generated": hinge_discriminator_real(of_real)}
 
 
-def pretraining_terms(networks, z, images) -> dict:
+def pretraining_terms(networks, images, noise) -> dict:
     """D2 alone, before anything else learns: on arg-max layouts."""
     with torch.no_grad():
-        scores = networks.layout_generator(z)
+        scores = networks.layout_generator(noise["z"])
         layouts = one_hot(discretize.argmax(scores), scores.shape[1])
-    return second_discriminator_terms(networks, layouts, images)
+    return second_discriminator_terms(networks, layouts, images, noise["style"])
 
 
 def set_modes(networks, config):
@@ -143,18 +162,17 @@ def set_modes(networks, config):
 def make_optimizers(networks, config) -> dict:
     """Name -> (Adam, learning rate, does it decay?)."""
 
-    def adam(networks, beta2):
-        parameters = [p for network in networks if network is not None for p in network.parameters()]
-        return torch.optim.Adam(parameters, betas=(0.0, beta2))
+    def of(*networks):
+        return [p for network in networks if network is not None for p in network.parameters()]
 
     n, optimizers = networks, {}
     if config.train_layout:
-        optimizers["layout_generator"] = adam([n.layout_generator], 0.99), config.lr_pgan, False
-        optimizers["layout_discriminator"] = adam([n.layout_discriminator], 0.99), config.lr_pgan, False
+        optimizers["layout_generator"] = adam(of(n.layout_generator), 0.99), config.lr_pgan, False
+        optimizers["layout_discriminator"] = adam(of(n.layout_discriminator), 0.99), config.lr_pgan, False
     if config.train_spade:
-        optimizers["spade_generator"] = adam([n.spade_generator, n.encoder], 0.9), config.lr / 2, True
-        optimizers["image_discriminator"] = adam([n.image_discriminator], 0.9), config.lr * 2, True
-    optimizers["image_discriminator_2"] = adam([n.image_discriminator_2], 0.99), config.lr, True
+        optimizers["spade_generator"] = adam(of(n.spade_generator, n.encoder), 0.9), config.lr / 2, True
+        optimizers["image_discriminator"] = adam(of(n.image_discriminator), 0.9), config.lr * 2, True
+    optimizers["image_discriminator_2"] = adam(of(n.image_discriminator_2), 0.99), config.lr, True
     return optimizers
 
 
@@ -183,6 +201,28 @@ def train(config, store, networks: Networks, folder: RunFolder, origin: dict, de
     broadcast(*n.saved().values())
     reader = Reader(store["train"], config.seed, rank(), world_size())
 
+    set_precision(config.precision, device)
+    precision = autocast(config.precision, device)
+
+    def update(images_seen, d2_alone, guard) -> dict:
+        """One step on the batch after so many images; returns the losses."""
+        # --- Data and noise ---
+        seed_step(config.seed, images_seen, rank())
+        images, labels = (to_device(part, device) for part in reader.pairs(images_seen, config.batch_size))
+        images, how = from_uint8(images), dict(guard=guard, autocast=precision)
+        noise = draw_noise(n, len(images), device)
+        if d2_alone:
+            parts, d2 = micro_batches(config.micro_batch, images, noise), optimizers["image_discriminator_2"][0]
+            return descend(partial(pretraining_terms, n), parts, d2, kind="discriminator/", **how)
+
+        # --- Generators, then discriminators ---
+        with frozen(*discriminators):
+            parts = micro_batches(config.micro_batch, labels, images, noise)
+            losses = descend(partial(generator_terms, n, config), parts, *of_generators, kind="generator/", **how)
+        parts = micro_batches(config.micro_batch, labels, images, draw_noise(n, len(images), device))
+        terms = partial(discriminator_terms, n, config)
+        return losses | descend(terms, parts, *of_discriminators, kind="discriminator/", **how)
+
     shown = state.shown("layout_generator"), state.shown("spade_generator")
 
     with (
@@ -192,6 +232,8 @@ def train(config, store, networks: Networks, folder: RunFolder, origin: dict, de
         RunLog(Path(config.logs) / config.name, state.images_seen) as log,
         Progress(PREFIX, total, state.images_seen) as progress,
     ):
+        step = partial(update, state.images_seen, False)
+        announce(n.saved(), state.optimizers, step, device, f"batch {config.batch_size}")
         guard = Guard(n.saved().values(), state.skipped, stop, folder)
         while state.images_seen < total:
             # --- Schedule ---
@@ -200,22 +242,8 @@ def train(config, store, networks: Networks, folder: RunFolder, origin: dict, de
             for optimizer, rate, decays in optimizers.values():
                 set_learning_rate(optimizer, rate * factor if decays else rate)
 
-            # --- Data and noise ---
-            seed_step(config.seed, state.images_seen, rank())
-            images, labels = reader.pairs(state.images_seen, config.batch_size)
-            labels, images = labels.to(device, non_blocking=True), from_uint8(images.to(device, non_blocking=True))
-            z = torch.randn(2, len(images), n.layout_generator.latent_dim, device=device)
-
             # --- D2 alone, or generators, then discriminators ---
-            if trained < 0:
-                d2 = optimizers["image_discriminator_2"][0]
-                losses = descend(pretraining_terms(n, z[0], images), d2, guard=guard, kind="discriminator/")
-            else:
-                with frozen(*discriminators):
-                    terms = generator_terms(n, z[0], labels, images, config)
-                    losses = descend(terms, *of_generators, guard=guard, kind="generator/")
-                terms = discriminator_terms(n, z[1], labels, images, config)
-                losses |= descend(terms, *of_discriminators, guard=guard, kind="discriminator/")
+            losses = update(state.images_seen, trained < 0, guard)
 
             # --- Count, average, log ---
             seen = state.images_seen = state.images_seen + config.batch_size
@@ -239,6 +267,7 @@ def train(config, store, networks: Networks, folder: RunFolder, origin: dict, de
                 log.scalars(evaluate(*shown), seen)
             scheduled = trained > 0 and ended(before, trained, epoch_images, config.save_every, last)
             if scheduled or stop.signal or every(config.resume_every, steps):
+                guard.read()
                 log.flush()
                 folder.save(state, number=epoch if scheduled else None, epoch=epoch, origin=origin)
             if stop.signal:

@@ -1,6 +1,8 @@
-"""Wasserstein loss with gradient penalty. Pure functions of tensors."""
+"""Wasserstein loss with gradient penalty, in float32. Pure functions of tensors."""
 
 import torch
+
+from SPADE.engine.precision import widened
 
 
 def gradient_penalty(discriminator, real, fake, mix=None):
@@ -12,18 +14,20 @@ def gradient_penalty(discriminator, real, fake, mix=None):
         mix = torch.rand(len(real), device=real.device)
     mix = mix.view(-1, *[1] * (real.dim() - 1))
     between = torch.lerp(fake, real, mix).detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(discriminator(between).sum(), between, create_graph=True)
+    with torch.autocast(real.device.type, enabled=False):  # a norm near 1 minus 1 leaves bfloat16 no digits
+        scores = discriminator(between)
+    (gradient,) = torch.autograd.grad(scores.sum(), between, create_graph=True)
     return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
 
 
 def wasserstein_discriminator(real_scores, fake_scores):
     """E D(fake) - E D(real), without the penalty."""
-    return fake_scores.mean() - real_scores.mean()
+    return widened(fake_scores).mean() - widened(real_scores).mean()
 
 
 def wasserstein_generator(fake_scores):
     """-E D(fake)."""
-    return -fake_scores.mean()
+    return -widened(fake_scores).mean()
 
 
 def layout_entropy(log_probabilities):

@@ -27,9 +27,8 @@ def plain_layout_generator(generator: ProgressiveGenerator):
     return generator
 
 
-def plain_straight_through(log_probabilities):
+def plain_straight_through(log_probabilities, exponential):
     """Jang et al. 2017: the one-hot of the largest, with the gradient of the softmax."""
-    gumbel = -torch.log(torch.empty_like(log_probabilities).exponential_())
-    soft = (log_probabilities + gumbel).softmax(1)
+    soft = (log_probabilities - torch.log(exponential)).softmax(1)
     hard = torch.zeros_like(soft).scatter_(1, soft.argmax(1, keepdim=True), 1.0)
     return hard - soft.detach() + soft

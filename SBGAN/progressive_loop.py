@@ -5,6 +5,7 @@ What differs between the two is handed in as a `Domain` of functions; the loop i
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,9 +18,11 @@ from SPADE.engine.distributed import broadcast, rank
 from SPADE.engine.ema import averaged_copy
 from SPADE.engine.guard import Guard
 from SPADE.engine.log import Progress, RunLog
+from SPADE.engine.memory import announce
+from SPADE.engine.precision import autocast, set_precision
 from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.state import TrainingState
-from SPADE.engine.step import descend, every, frozen
+from SPADE.engine.step import adam, descend, every, frozen, micro_batches
 from SPADE.engine.stopping import stop_requests
 from SPADE.engine.watch import together
 
@@ -31,23 +34,24 @@ class Domain:
     stage: str  # written into the checkpoints
     prefix: str  # of their file names
     real: Callable  # (images_seen, batch_size, resolution) -> discriminator input [N,C,h,w]
-    sample: Callable  # generator output -> discriminator input
+    noise: Callable  # (number of samples, resolution) -> what `sample` draws with, or None
+    sample: Callable  # (generator output, noise) -> discriminator input
     statistics: Callable  # generator output -> {name: scalar tensor} to log
     pictures: Callable  # (generator, resolution, alpha) -> uint8 [3,...]
     evaluate: Callable  # (generator, resolution, alpha) -> {score name: value}
 
 
-def generator_terms(generator, discriminator, domain, z, resolution, alpha):
+def generator_terms(generator, discriminator, domain, z, noise, resolution, alpha):
     output = generator(z, resolution, alpha)
-    score = discriminator(domain.sample(output), resolution, alpha)
-    with torch.no_grad():
+    score = discriminator(domain.sample(output, noise), resolution, alpha)
+    with torch.no_grad():  # constants: they are logged beside the loss and add nothing to its gradient
         statistics = domain.statistics(output)
-    return {"wgan": wasserstein_generator(score)}, statistics
+    return {"wgan": wasserstein_generator(score), **statistics}
 
 
-def discriminator_terms(generator, discriminator, domain, real, z, resolution, alpha, penalty_weight, mix=None):
+def discriminator_terms(generator, discriminator, domain, real, z, noise, mix, resolution, alpha, penalty_weight):
     with torch.no_grad():
-        fake = domain.sample(generator(z, resolution, alpha))
+        fake = domain.sample(generator(z, resolution, alpha), noise)
 
     def score(x):
         return discriminator(x, resolution, alpha)
@@ -68,18 +72,42 @@ def train(config, phases, data, generator, discriminator, domain: Domain, device
     folder.begin(config, data)
 
     # --- Optimisers ---
-    generator_optimizer = torch.optim.Adam(generator.parameters(), lr=config.lr, betas=(0.0, 0.99))
-    discriminator_optimizer = torch.optim.Adam(discriminator.parameters(), lr=config.lr, betas=(0.0, 0.99))
+    networks = {"generator": generator, "discriminator": discriminator}
+    optimizers = {name: adam(network.parameters(), 0.99, config.lr) for name, network in networks.items()}
 
     # --- Where to begin ---
-    networks = {"generator": generator, "discriminator": discriminator}
     total = total_images(phases)
-    optimizers = {"generator": generator_optimizer, "discriminator": discriminator_optimizer}
     averages = {"generator": averaged_copy(generator)} if config.ema else {}
     state = TrainingState(networks, optimizers, averages)
     if not folder.restore(state, total):
         return folder.last_good
     broadcast(*networks.values())
+    set_precision(config.precision, device)
+    precision = autocast(config.precision, device)
+
+    def update(images_seen, phase, alpha, guard) -> dict:
+        """One step of both networks on the batch after so many images; returns the losses."""
+        # --- Data and noise ---
+        at = phase.resolution, alpha
+        seed_step(config.seed, images_seen, rank())
+        real = domain.real(images_seen, phase.batch_size, phase.resolution)
+        z = torch.randn(2, len(real), generator.latent_dim, device=device)
+        noise = [domain.noise(len(real), phase.resolution) for _ in z]
+        mix = torch.rand(len(real), device=device)
+
+        # --- Generator, then discriminator ---
+        def of_generator(z, noise):
+            return generator_terms(generator, discriminator, domain, z, noise, *at)
+
+        def of_discriminator(*batch):
+            return discriminator_terms(generator, discriminator, domain, *batch, *at, config.penalty_weight)
+
+        how = dict(guard=guard, autocast=precision)
+        with frozen(discriminator):
+            parts = micro_batches(config.micro_batch, z[0], noise[0])
+            losses = descend(of_generator, parts, optimizers["generator"], kind="generator/", **how)
+        parts = micro_batches(config.micro_batch, real, z[1], noise[1], mix)
+        return losses | descend(of_discriminator, parts, optimizers["discriminator"], kind="discriminator/", **how)
 
     with (
         stop_requests() as stop,
@@ -88,23 +116,17 @@ def train(config, phases, data, generator, discriminator, domain: Domain, device
         RunLog(Path(config.logs) / config.name, state.images_seen) as log,
         Progress(domain.stage, total, state.images_seen) as progress,
     ):
+        widest = max(phases, key=lambda phase: phase.resolution**2 * phase.batch_size)
+        what = f"batch {widest.batch_size} at {widest.resolution} rows"
+        announce(networks, optimizers, partial(update, 0, widest, 0.5), device, what)
         guard = Guard(networks.values(), state.skipped, stop, folder)
         while state.images_seen < total:
             # --- Schedule ---
             phase, alpha = phase_at(phases, state.images_seen)
             at = phase.resolution, alpha
 
-            # --- Data and noise ---
-            seed_step(config.seed, state.images_seen, rank())
-            real = domain.real(state.images_seen, phase.batch_size, phase.resolution)
-            z = torch.randn(2, len(real), generator.latent_dim, device=device)
-
             # --- Generator, then discriminator ---
-            with frozen(discriminator):
-                terms, statistics = generator_terms(generator, discriminator, domain, z[0], *at)
-                losses = descend(terms, generator_optimizer, guard=guard, kind="generator/")
-            terms = discriminator_terms(generator, discriminator, domain, real, z[1], *at, config.penalty_weight)
-            losses |= descend(terms, discriminator_optimizer, guard=guard, kind="discriminator/")
+            losses = update(state.images_seen, phase, alpha, guard)
 
             # --- Count, average, log ---
             seen = state.images_seen = state.images_seen + phase.batch_size
@@ -113,7 +135,7 @@ def train(config, phases, data, generator, discriminator, domain: Domain, device
             phase_ends = seen == phase.start + phase.images
             progress.step(phase.batch_size)
             if last or every(config.log_every, iteration):
-                values = progress.show(f"{domain.prefix} {phase.resolution} rows, {phase.name}", losses | statistics)
+                values = progress.show(f"{domain.prefix} {phase.resolution} rows, {phase.name}", losses)
                 schedule = {"alpha": alpha, "resolution": phase.resolution, "learning_rate": config.lr}
                 log.scalars(values | schedule, seen)
                 log.scalars({f"skipped/{name}": count for name, count in state.skipped.items()}, seen)
@@ -125,6 +147,7 @@ def train(config, phases, data, generator, discriminator, domain: Domain, device
                 log.scalars(domain.evaluate(state.shown("generator"), *at), seen)
             scheduled = last or every(config.save_every, iteration)
             if scheduled or stop.signal or every(config.resume_every, iteration):
+                guard.read()
                 log.flush()
                 folder.save(state, number=iteration if scheduled else None, resolution=phase.resolution, alpha=alpha)
             if stop.signal:

@@ -17,7 +17,7 @@ from SBGAN.schedule import make_phases, parse_batch_sizes
 from SBGAN.settings import ProgressiveSettings, check_progressive
 from SPADE.engine import config as settings
 from SPADE.engine.data import data_record, reference_layouts
-from SPADE.engine.device import pick, place, seed_everything
+from SPADE.engine.device import pick, place, seed_everything, to_device
 from SPADE.engine.distributed import rank, start, world_size
 from SPADE.engine.evaluation import evaluating
 from SPADE.engine.images import colour_layouts, enlarge, square_sheet
@@ -32,10 +32,13 @@ def layout_domain(config, store, device) -> Domain:
     num_classes = store.label_space.num_classes
 
     def real(images_seen, batch_size, resolution):
-        return one_hot(reader.layouts(images_seen, batch_size, resolution).to(device), num_classes)
+        return one_hot(to_device(reader.layouts(images_seen, batch_size, resolution), device), num_classes)
 
-    def sample(log_probabilities):
-        return discretize.straight_through(log_probabilities, config.temperature, config.floor)
+    def noise(num, resolution):
+        return discretize.exponential_noise((num, num_classes, resolution, resolution * store.aspect), device)
+
+    def sample(log_probabilities, noise):
+        return discretize.straight_through(log_probabilities, config.temperature, config.floor, noise)
 
     def statistics(log_probabilities):
         return {"layout_entropy": layout_entropy(log_probabilities)}
@@ -55,7 +58,7 @@ def layout_domain(config, store, device) -> Domain:
             "fsd_grid": layout_metrics.fsd_grid(real_layouts, generated),
         }
 
-    return Domain(STAGE, PREFIX, real, sample, statistics, pictures, evaluate)
+    return Domain(STAGE, PREFIX, real, noise, sample, statistics, pictures, evaluate)
 
 
 def run(config: ProgressiveSettings) -> Path:

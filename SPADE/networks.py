@@ -197,6 +197,6 @@ class StyleEncoder(nn.Module):
         return self.mean(x), self.log_variance(x)
 
 
-def sample_style(mean, log_variance):
-    """Reparameterised draw (Kingma & Welling, 2014), [N,style_dim]."""
-    return mean + torch.randn_like(mean) * torch.exp(0.5 * log_variance)
+def sample_style(mean, log_variance, noise):
+    """Reparameterised draw (Kingma & Welling, 2014), all [N,style_dim]; noise ~ N(0, I)."""
+    return mean + noise * torch.exp(0.5 * log_variance)

@@ -6,7 +6,7 @@ import torch
 
 from datasets.labels import one_hot
 from SPADE import losses
-from SPADE.engine.distributed import world_size
+from SPADE.engine.precision import widened
 from SPADE.networks import discriminate, sample_style
 from SPADE.perceptual import vgg_loss
 
@@ -17,23 +17,24 @@ class Weights:
 
     feature_matching: float = 10.0
     vgg: float = 10.0
-    kl: float = 0.05
+    kl: float = 0.05  # of the sum over the batch: times the whole batch's size, to weigh the mean with
 
 
-def encode(encoder, image):
-    """Image [N,3,H,W] -> style [N,style_dim], mean, log-variance; Nones without an encoder."""
+def encode(encoder, image, noise):
+    """Image [N,3,H,W], noise [N,style_dim] -> style [N,style_dim], mean, log-variance; Nones without an encoder."""
     if encoder is None:
         return None, None, None
-    mean, log_variance = encoder(image)
-    return sample_style(mean, log_variance), mean, log_variance
+    mean, log_variance = (widened(part) for part in encoder(image))
+    return sample_style(mean, log_variance, noise), mean, log_variance
 
 
-def generator_losses(generator, discriminator, labels, image, weights: Weights, encoder=None, vgg=None):
-    """labels uint8 [N,1,H,W], image float [N,3,H,W] in [-1,1] -> {term: weighted loss}.
+def generator_losses(generator, discriminator, labels, image, weights: Weights, encoder=None, noise=None, vgg=None):
+    """labels uint8 [N,1,H,W], image float [N,3,H,W] in [-1,1] -> {term: weighted loss, a mean over the images}.
 
-    vgg: images -> feature maps, or None to leave the perceptual term out.
+    encoder, noise: style encoder and normal [N,style_dim] to sample its styles with, or None. vgg: images -> feature
+    maps, or None to leave the perceptual term out.
     """
-    style, mean, log_variance = encode(encoder, image)
+    style, mean, log_variance = encode(encoder, image, noise)
     fake = generator(labels, style=style)
     of_fake, of_real = discriminate(discriminator, fake, image, one_hot(labels, generator.num_classes))
     terms = {
@@ -45,15 +46,14 @@ def generator_losses(generator, discriminator, labels, image, weights: Weights, 
             real_features = vgg(image)
         terms["vgg"] = weights.vgg * vgg_loss(vgg(fake), real_features)
     if encoder is not None:
-        # A sum over the batch, where all else is a mean: times the processes, over whom gradients are averaged.
-        terms["kl"] = weights.kl * losses.kl_divergence(mean, log_variance) * world_size()
+        terms["kl"] = weights.kl * losses.kl_divergence(mean, log_variance) / len(image)
     return terms
 
 
-def discriminator_losses(generator, discriminator, labels, image, encoder=None):
+def discriminator_losses(generator, discriminator, labels, image, encoder=None, noise=None):
     """Hinge losses on images drawn anew, without gradients for the generator -> {term: loss}."""
     with torch.no_grad():
-        style, _, _ = encode(encoder, image)
+        style, _, _ = encode(encoder, image, noise)
         fake = generator(labels, style=style)
     of_fake, of_real = discriminate(discriminator, fake, image, one_hot(labels, generator.num_classes))
     return {"fake": losses.hinge_discriminator_fake(of_fake), "real": losses.hinge_discriminator_real(of_real)}

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from datasets.errors import UserError
+from SPADE.engine.precision import widened
 from SPADE.pretrained import load_weights
 from SPADE.torchvision_import import torchvision
 
@@ -50,7 +51,7 @@ class VGG19Features(nn.Module):
 def vgg_loss(features_fake, features_real):
     """Weighted sum of L1 distances of activations, finest first; not yet times lambda_vgg. Real ones are constants."""
     return sum(
-        weight * F.l1_loss(fake, real.detach())
+        weight * F.l1_loss(widened(fake), widened(real.detach()))
         for weight, fake, real in zip(WEIGHTS, features_fake, features_real, strict=True)
     )
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from SPADE.engine.config import harmless, require, setting
-from SPADE.engine.run_settings import RunSettings
+from SPADE.engine.run_settings import RunSettings, check_run
 from SPADE.networks import UPSAMPLINGS
 
 
@@ -45,6 +45,7 @@ class SpadeSettings(RunSettings):
 
 def check(config, store):
     """Refuses what cannot work, before anything is built. Raises UserError."""
+    check_run(config)
     num_images = len(store["train"])
     require(config.batch_size >= 1, "batch_size", config.batch_size, "at least 1", "pass a positive number")
     require(

@@ -1,5 +1,6 @@
 """Stage 2: SPADE learns to draw the photograph of a real layout."""
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -8,16 +9,18 @@ from datasets.reader import Reader, in_order
 from SPADE import objectives
 from SPADE.engine.data import data_record
 from SPADE.engine.determinism import deterministic
-from SPADE.engine.device import place, seed_step
+from SPADE.engine.device import place, seed_step, to_device
 from SPADE.engine.distributed import broadcast, rank, world_size
 from SPADE.engine.ema import averaged_copy
 from SPADE.engine.evaluation import evaluating
 from SPADE.engine.guard import Guard
 from SPADE.engine.images import colour_layouts, from_uint8, sheet, to_uint8
 from SPADE.engine.log import Progress, RunLog
+from SPADE.engine.memory import announce
+from SPADE.engine.precision import autocast, set_precision
 from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.state import TrainingState
-from SPADE.engine.step import descend, ended, every, frozen, linear_decay, set_learning_rate
+from SPADE.engine.step import adam, descend, ended, every, frozen, linear_decay, micro_batches, set_learning_rate
 from SPADE.engine.stopping import stop_requests
 from SPADE.engine.watch import together
 from SPADE.networks import UPSAMPLINGS, MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
@@ -55,18 +58,40 @@ def train(config, store, device, vgg, evaluate=None) -> Path:
 
     # --- Optimisers ---
     trained = list(generator.parameters()) + (list(encoder.parameters()) if encoder else [])
-    generator_optimizer = torch.optim.Adam(trained, betas=(0.0, 0.9))
-    discriminator_optimizer = torch.optim.Adam(discriminator.parameters(), betas=(0.0, 0.9))
-    weights = objectives.Weights(config.lambda_feat, config.lambda_vgg, config.lambda_kld)
+    optimizers = {"generator": adam(trained, 0.9), "discriminator": adam(discriminator.parameters(), 0.9)}
+    # SPADE sums the divergence over the batch, where all else is a mean.
+    weights = objectives.Weights(config.lambda_feat, config.lambda_vgg, config.lambda_kld * config.batch_size)
 
     # --- Where to begin ---
-    optimizers = {"generator": generator_optimizer, "discriminator": discriminator_optimizer}
     averages = {name: averaged_copy(net) for name, net in networks.items() if name != "discriminator" and config.ema}
     state = TrainingState(networks, optimizers, averages)
     if not folder.restore(state, total):
         return folder.last_good
     broadcast(*networks.values())
     reader = Reader(store["train"], config.seed, rank(), world_size())
+    set_precision(config.precision, device)
+    precision = autocast(config.precision, device)
+
+    def update(images_seen, guard) -> dict:
+        """One step of both networks on the batch after so many images; returns the losses."""
+        # --- Data and noise ---
+        seed_step(config.seed, images_seen, rank())
+        images, labels = (to_device(part, device) for part in reader.pairs(images_seen, config.batch_size))
+        noise = torch.randn(2, len(images), config.style_dim, device=device) if encoder else (None, None)
+        parts = [micro_batches(config.micro_batch, labels, from_uint8(images), n) for n in noise]
+
+        # --- Generator, then discriminator ---
+        def of_generator(labels, images, noise):
+            pair = labels, images
+            return objectives.generator_losses(generator, discriminator, *pair, weights, encoder, noise, vgg)
+
+        def of_discriminator(labels, images, noise):
+            return objectives.discriminator_losses(generator, discriminator, labels, images, encoder, noise)
+
+        how = dict(guard=guard, autocast=precision)
+        with frozen(discriminator):
+            losses = descend(of_generator, parts[0], optimizers["generator"], kind="generator/", **how)
+        return losses | descend(of_discriminator, parts[1], optimizers["discriminator"], kind="discriminator/", **how)
 
     with (
         stop_requests() as stop,
@@ -75,6 +100,7 @@ def train(config, store, device, vgg, evaluate=None) -> Path:
         RunLog(Path(config.logs) / config.name, state.images_seen) as log,
         Progress(PREFIX, total, state.images_seen) as progress,
     ):
+        announce(networks, optimizers, partial(update, state.images_seen), device, f"batch {config.batch_size}")
         guard = Guard(networks.values(), state.skipped, stop, folder)
         while state.images_seen < total:
             # --- Schedule ---
@@ -83,17 +109,8 @@ def train(config, store, device, vgg, evaluate=None) -> Path:
             for name, rate in rates.items():
                 set_learning_rate(optimizers[name], rate)
 
-            # --- Data and noise ---
-            seed_step(config.seed, state.images_seen, rank())
-            images, labels = reader.pairs(state.images_seen, config.batch_size)
-            labels, images = labels.to(device, non_blocking=True), from_uint8(images.to(device, non_blocking=True))
-
             # --- Generator, then discriminator ---
-            with frozen(discriminator):
-                terms = objectives.generator_losses(generator, discriminator, labels, images, weights, encoder, vgg)
-                losses = descend(terms, generator_optimizer, guard=guard, kind="generator/")
-            terms = objectives.discriminator_losses(generator, discriminator, labels, images, encoder)
-            losses |= descend(terms, discriminator_optimizer, guard=guard, kind="discriminator/")
+            losses = update(state.images_seen, guard)
 
             # --- Count, average, log ---
             before = state.images_seen
@@ -115,6 +132,7 @@ def train(config, store, device, vgg, evaluate=None) -> Path:
                 log.scalars(evaluate(state.shown("generator")), seen)
             scheduled = ended(before, seen, epoch_images, config.save_every, last)
             if scheduled or stop.signal or every(config.resume_every, steps):
+                guard.read()
                 log.flush()
                 folder.save(state, number=epoch if scheduled else None, epoch=epoch)
             if stop.signal:

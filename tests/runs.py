@@ -69,8 +69,8 @@ class SignalAt:
 
         def counted(optimizer, *arguments, **more):
             nonlocal made
-            made += 1
-            if made == self.update:
+            made += optimizer.found_inf.item() == 0  # those of the rehearsal are none
+            if made == self.update and not optimizer.found_inf:
                 os.kill(os.getpid(), self.signal)
             return step(optimizer, *arguments, **more)
 

@@ -30,6 +30,13 @@ def place(network: torch.nn.Module, device) -> torch.nn.Module:
     return network.to(device, memory_format=torch.channels_last)
 
 
+def to_device(tensor: torch.Tensor, device) -> torch.Tensor:
+    """To a GPU by way of pinned memory: from any other the host would wait until all work queued before is done."""
+    if torch.device(device).type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
 def seed_everything(seed: int):
     """For the initial weights: the same on every process."""
     random.seed(seed)

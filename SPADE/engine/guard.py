@@ -13,40 +13,76 @@ from SPADE.engine.watch import waiting_for_others
 MOST_IN_A_ROW = 20
 
 
-class Guard:
-    """Decides over each descent, the same on all processes, by one small tensor that is read once per descent.
+class Buffers:
+    """All buffers of some networks as one tensor, so that they are kept and put back by one operation."""
 
-    Forward passes write buffers (averages of batch norm, spectral vectors), so these are copied after each good
-    descent and put back after a bad one.
+    def __init__(self, networks):
+        named = [entry for network in networks for entry in network.named_buffers() if entry[1].is_floating_point()]
+        named.sort(key=lambda entry: entry[0].rpartition(".")[2] in ("u", "v"))  # spectral vectors last
+        sizes = [buffer.numel() for _, buffer in named]
+        self.spectra_from = sum(b.numel() for name, b in named if name.rpartition(".")[2] not in ("u", "v"))
+        self.all = torch.cat([buffer.flatten() for _, buffer in named]) if named else torch.empty(0)
+        for (_, buffer), view in zip(named, self.all.split(sizes) if named else (), strict=True):
+            buffer.set_(view.view_as(buffer))
+        self.good = self.all.clone()  # as the last good descent left them
+
+    def rewind_spectra(self):
+        self.all[self.spectra_from :] = self.good[self.spectra_from :]
+
+    def keep_unless(self, bad):
+        """bad: bool [], on the device. Forward passes have written buffers; after a bad one they are put back."""
+        self.good = torch.where(bad, self.good, self.all)
+        self.all.copy_(self.good)
+
+
+class Guard:
+    """Decides over each descent, the same on all processes.
+
+    The device decides by itself (`judge`); the host reads why at the next descent, when the numbers have long been
+    there, so that it never waits for the device and always has work queued for it.
     """
 
     def __init__(self, networks, skipped: dict, stop: StopRequest, folder: RunFolder):
-        self.buffers = [buffer for network in networks for buffer in network.buffers()]
-        self.good_buffers = [buffer.clone() for buffer in self.buffers]
+        self.buffers = Buffers(networks)
+        self.rewind_spectra = self.buffers.rewind_spectra
         self.skipped, self.stop, self.folder = skipped, stop, folder
         self.in_a_row, self.first = {}, {}  # by kind of descent: bad ones in a row, name of the first bad term
+        self.unread = None  # kind, names and report of the last descent, and the event that says it has arrived
 
     def signals(self) -> list[int]:
         """How many SIGTERMs and SIGINTs this process got."""
         return self.stop.received
 
-    def accept(self, kind: str, names: list[str], report: torch.Tensor, gradients) -> bool:
-        """Is the step to be made? report: the terms' values and `signals`, summed over all processes; gradients:
-        averaged over them."""
+    def judge(self, kind: str, names: list[str], report: torch.Tensor, gradients) -> torch.Tensor:
+        """Is the step to be left out? float [], 0 or 1, on the device.
+
+        report: the terms' values and `signals`, summed over all processes; gradients: averaged over them.
+        """
         norm = torch.nn.utils.get_total_norm(gradients)
-        with waiting_for_others():  # on a GPU the host waits here, not in the collective
-            *values, terminations, interrupts, norm = torch.cat([report, norm[None]]).tolist()
+        report = torch.cat([report, norm[None].to(report)])
+        bad = report.isfinite().all().logical_not()
+        self.buffers.keep_unless(bad)
+        self.read()
+        self.unread = kind, names, *to_host(report)
+        return bad.float()
+
+    def read(self):
+        """What the last descent reported. Before a checkpoint, so that the counts in it are whole."""
+        if self.unread is None:
+            return
+        (kind, names, report, arrived), self.unread = self.unread, None
+        if arrived:
+            with waiting_for_others():  # on a GPU the host waits here, not in the collective
+                arrived.synchronize()
+        *values, terminations, interrupts, norm = report.tolist()
         self.stop.agree((terminations, interrupts))
         culprits = [f"{kind}{name}" for name, value in zip(names, values, strict=True) if not math.isfinite(value)]
         if not culprits and not math.isfinite(norm):
             culprits = [f"{kind}gradient"]
-        if not culprits:
+        if culprits:
+            self.count(kind, culprits)
+        else:
             self.in_a_row[kind] = 0
-            copy_all(self.buffers, self.good_buffers)
-            return True
-        copy_all(self.good_buffers, self.buffers)
-        self.count(kind, culprits)
-        return False
 
     def count(self, kind, culprits):
         for name in culprits:
@@ -64,6 +100,11 @@ class Guard:
             )
 
 
-def copy_all(source: list, target: list):
-    if source:
-        torch._foreach_copy_(target, source)  # one call for hundreds of small tensors
+def to_host(tensor):
+    """(Its copy on the CPU, event after which the copy holds the values; None: it does already)."""
+    if tensor.device.type != "cuda":
+        return tensor, None
+    copy = torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
+    arrived = torch.cuda.Event()
+    arrived.record()
+    return copy, arrived

@@ -4,7 +4,8 @@ import dataclasses
 from dataclasses import dataclass
 
 from datasets.errors import UserError
-from SPADE.engine.config import harmless, setting
+from SPADE.engine.config import harmless, require, setting
+from SPADE.engine.precision import PRECISIONS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +17,8 @@ class RunSettings:
     device: str | None = harmless(None, "cpu, cuda or cuda:N; default cuda if there is one")
     seed: int = setting(0, "of weights, noise and order of data")
 
+    precision: str = setting("fp32", "of products: float32, TF32 (GPUs), bfloat16 by autocast", choices=PRECISIONS)
+    micro_batch: int = harmless(0, "images that one process handles at a time, to fit its memory; 0: its whole share")
     deterministic: bool = harmless(False, "the same bits on a GPU too, slower; PyTorch warns where it cannot")
     ema: bool = setting(True, "moving average of the generators' weights, which is scored and sampled (--no_ema)")
     ema_images: int = setting(10_000, "its half-life in images, but at most a 20th of those seen")
@@ -23,6 +26,11 @@ class RunSettings:
     resume_every: int = harmless(1000, "steps between checkpoints to continue from (the newest two stay); 0: none")
     keep: int = harmless(0, "newest checkpoints to keep beside those that other runs start from; 0: all")
     on_save_error: str = harmless("stop", "when a checkpoint cannot be written", choices=("stop", "continue"))
+
+
+def check_run(config: RunSettings):
+    """Raises UserError."""
+    require(config.micro_batch >= 0, "micro_batch", config.micro_batch, "at least 0", "pass 0 for whole batches")
 
 
 def reconcile(saved: dict, config, images_seen: int, constant_images=None) -> list[str]:

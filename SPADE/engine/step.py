@@ -20,22 +20,54 @@ def frozen(*networks):
             p.requires_grad_(True)
 
 
-def descend(terms: dict, *optimizers, guard=None, kind: str = "") -> dict:
-    """Backward of the sum of the weighted loss terms, then one step of each optimiser, if the guard accepts it.
+def adam(parameters, beta2: float, lr: float = 1e-3):
+    """All optimisers here. Fused: one launch for all parameters, and it can leave a step out without being told by the
+    host (see `Guard`)."""
+    return torch.optim.Adam(parameters, lr=lr, betas=(0.0, beta2), fused=True)
 
-    Returns the terms as means over the processes, their names after the kind of descent ("generator/").
+
+def micro_batches(size: int, *values) -> list:
+    """A process's batch in parts of at most `size` samples (0: whole): [(share of the batch, the part's values)].
+
+    values: tensors [N,...], dictionaries of these, or None; the first is a tensor.
+    """
+    n = len(values[0])
+    size = min(size or n, n)
+    starts = range(0, n, size)
+    return [(min(size, n - i) / n, [rows_of(value, slice(i, i + size)) for value in values]) for i in starts]
+
+
+def rows_of(value, rows: slice):
+    if isinstance(value, dict):
+        return {name: rows_of(inner, rows) for name, inner in value.items()}
+    return None if value is None else value[rows]
+
+
+def descend(terms_of, batches, *optimizers, guard=None, kind: str = "", autocast=None) -> dict:
+    """Backward of the sum of the weighted loss terms, part by part, then one step of each optimiser.
+
+    terms_of: values of a part -> {name: loss, a mean over its samples}; batches: `micro_batches`; guard: leaves out a
+    step that is not finite; autocast: context in which the losses are computed.
+    Returns the terms as means over the batch of all processes, their names after the kind of descent ("generator/").
     """
     for optimizer in optimizers:
         optimizer.zero_grad(set_to_none=True)
-    sum(terms.values()).backward()
+    values = 0
+    for i, (share, part) in enumerate(batches):
+        if guard and i:
+            guard.rewind_spectra()  # one power iteration for each step, not for each part
+        with autocast or contextlib.nullcontext():
+            terms = terms_of(*part)
+        (share * sum(terms.values())).backward()
+        values = values + share * torch.stack([value.detach().float() for value in terms.values()])
     parameters = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
     gradients = [p.grad for p in parameters if p.grad is not None]
-    values = torch.stack([value.detach().float() for value in terms.values()])
-    report = torch.cat([values, values.new_tensor(guard.signals())]) if guard else values
+    report = torch.cat([values, *(values.new_full((1,), count) for count in guard.signals())]) if guard else values
     report = average_gradients(gradients, report)
-    if guard is None or guard.accept(kind, list(terms), report, gradients):
-        for optimizer in optimizers:
-            optimizer.step()
+    bad = guard.judge(kind, list(terms), report, gradients) if guard else None
+    for optimizer in optimizers:
+        optimizer.found_inf = bad  # a fused Adam changes nothing where this is 1
+        optimizer.step()
     return {kind + name: value for name, value in zip(terms, report / world_size(), strict=False)}
 
 

@@ -5,6 +5,7 @@ import signal
 import socket
 import sys
 import time
+from functools import partial
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from SBGAN.settings import FinetuneSettings
 from SPADE import objectives
 from SPADE.engine import distributed, watch
 from SPADE.engine.device import place
-from SPADE.engine.step import descend
+from SPADE.engine.step import descend, rows_of
 from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
 from tests.runs import MAIN as MAINS
 from tests.runs import SignalAt, arguments, differences, final, processes, train
@@ -61,11 +62,15 @@ def inputs():
     """All that a step of stage 3 draws, for the whole batch."""
     torch.manual_seed(1)
     return {
-        "z": torch.randn(BATCH, 6),
         "labels": torch.randint(CLASSES, (BATCH, 1, 32, 64)).to(torch.uint8),
         "images": torch.rand(BATCH, 3, 32, 64) * 2 - 1,
-        "exponential": torch.rand(BATCH, CLASSES, 8, 16).add(0.1),
-        "mix": torch.rand(BATCH),
+        "noise": {
+            "z": torch.randn(BATCH, 6),
+            "exponential": torch.rand(BATCH, CLASSES, 8, 16).add(0.1),
+            "mix": torch.rand(BATCH),
+            "style": None,
+            "encoder": 0.1 * torch.randn(BATCH, 3),
+        },
     }
 
 
@@ -85,28 +90,30 @@ def gradients(part: slice, path):
     encoder = StyleEncoder(2, 3)
     if distributed.world_size() == 2:
         part = slice(distributed.rank() * BATCH // 2, (distributed.rank() + 1) * BATCH // 2)
-    x = {name: value[part] for name, value in inputs().items()}
+    labels, images, noise = (rows_of(value, part) for value in inputs().values())
     config = FinetuneSettings(store="", name="", layout_name="", spade_name="")
     found = {}
 
     def backward(name, terms, *trained):
         optimizer = torch.optim.SGD([p for network in trained for p in network.parameters()], lr=0.0)
-        values = descend(terms, optimizer)
+        values = descend(terms, [(1.0, (labels, images, noise))], optimizer)
         found.update({f"{name} {key}": value.clone() for key, value in values.items()})
         for i, network in enumerate(trained):
             reached = {key: p.grad for key, p in network.named_parameters() if p.grad is not None}
             found.update({f"{name} {i} {key}": gradient.clone() for key, gradient in reached.items()})
 
-    pair = x["labels"], x["images"]
-    terms = finetune_loop.generator_terms(networks, x["z"], *pair, config, x["exponential"])
+    terms = partial(finetune_loop.generator_terms, networks, config)
     backward("generators", terms, networks.layout_generator, networks.spade_generator)
-    terms = finetune_loop.discriminator_terms(networks, x["z"], *pair, config, x["exponential"], x["mix"])
+    terms = partial(finetune_loop.discriminator_terms, networks, config)
     discriminators = networks.layout_discriminator, networks.image_discriminator, networks.image_discriminator_2
     backward("discriminators", terms, *discriminators)
-    objectives.sample_style = lambda mean, log_variance: mean  # no noise: it is not given from outside
     conditional = place(MultiscaleDiscriminator(CLASSES + 3, 2), device)
-    terms = objectives.generator_losses(styled, conditional, *pair, objectives.Weights(), encoder)
-    backward("style", terms, styled, encoder)
+    weights = objectives.Weights(kl=0.05 * BATCH)
+
+    def styled_terms(labels, images, noise):
+        return objectives.generator_losses(styled, conditional, labels, images, weights, encoder, noise["encoder"])
+
+    backward("style", styled_terms, styled, encoder)
     found |= {f"buffer {key}": value for key, value in networks.spade_generator.named_buffers()}
     torch.save(found, f"{path}.{distributed.rank()}")
 

@@ -3,6 +3,8 @@
 In float64, for the reason given in test_reference_spade.py.
 """
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -16,7 +18,7 @@ from SBGAN.discretize import RELEASED_FLOOR
 from SBGAN.finetune_loop import Networks, discriminator_terms, generator_terms, pretraining_terms, sample_layouts
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
 from SBGAN.settings import FinetuneSettings
-from SPADE.engine.step import descend, frozen, set_learning_rate
+from SPADE.engine.step import descend, frozen, micro_batches, set_learning_rate
 from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator
 from tests.reference.cases import Case, by_released_name, norm
 
@@ -130,6 +132,13 @@ def real_pair(case: Case):
     return case.input("seg").argmax(1, keepdim=True).to(torch.uint8), case.input("image")
 
 
+def noise_of(case: Case, descent: str) -> dict:
+    """What the case draws for the generators ("G") or the discriminators ("D")."""
+    mix = case.mix() if descent == "D" else None
+    drawn = {"z": case.input(f"z{descent}"), "exponential": case.input(f"noise{descent}"), "mix": mix}
+    return drawn | {"style": None, "encoder": None}
+
+
 def check_gradients(case: Case, prefix: str, loss, networks: Networks):
     """Outputs PREFIXNETWORK.KEY: norms of this loss's gradients, 0 where it does not reach."""
     for name, names in names_of(networks).items():
@@ -153,12 +162,10 @@ def check_buffers(case: Case, networks: Networks):
 def test_generator_losses(networks):
     case = Case64("e2e_generator_losses")
     config = settings(case)
-    z, noise = case.input("zG"), case.input("noiseG")
+    noise = noise_of(case, "G")
     with torch.no_grad():
-        case.check("sampled_onehot", sample_layouts(networks.layout_generator, z, config, noise))
-    losses = by_published_term(
-        generator_terms(networks, z, *real_pair(case), config, exponential=noise), GENERATOR_TERMS
-    )
+        case.check("sampled_onehot", sample_layouts(networks.layout_generator, noise, config))
+    losses = by_published_term(generator_terms(networks, config, *real_pair(case), noise), GENERATOR_TERMS)
     case.check("loss.total", sum(losses.values()))
     for name, loss in losses.items():
         case.check(f"loss.{name}", loss)
@@ -169,14 +176,7 @@ def test_generator_losses(networks):
 
 def test_discriminator_losses(networks):
     case = Case64("e2e_discriminator_losses")
-    terms = discriminator_terms(
-        networks,
-        case.input("zD"),
-        *real_pair(case),
-        settings(case),
-        exponential=case.input("noiseD"),
-        mix=case.mix(),
-    )
+    terms = discriminator_terms(networks, settings(case), *real_pair(case), noise_of(case, "D"))
     losses = by_published_term(terms, DISCRIMINATOR_TERMS)
     total = sum(losses.values())
     case.check("loss.total", total)
@@ -190,7 +190,7 @@ def test_discriminator_losses(networks):
 def test_losses_of_the_second_discriminators_pretraining(networks):
     case = Case64("e2e_D2_pretraining_losses")
     labels, images = real_pair(case)
-    terms = pretraining_terms(networks, case.input("zP"), images)
+    terms = pretraining_terms(networks, images, {"z": case.input("zP"), "style": None})
     case.check("loss.D_Fake_fff", terms["fake_generated"])
     case.check("loss.D_real", terms["real_generated"])
     with torch.no_grad():
@@ -211,16 +211,16 @@ def test_a_full_step(networks):
         set_learning_rate(optimizer, rate)
     generators = [optimizers[name][0] for name in ("layout_generator", "spade_generator")]
     discriminators = ("layout_discriminator", "image_discriminator", "image_discriminator_2")
-    z, noise, pair = case.input("zG"), case.input("noiseG"), real_pair(case)
-    mix = case.mix()
+    batch = *real_pair(case), noise_of(case, "G")
 
     with frozen(*(getattr(networks, name) for name in discriminators)):
-        terms = descend(generator_terms(networks, z, *pair, config, noise), *generators)
+        terms = descend(partial(generator_terms, networks, config), micro_batches(0, *batch), *generators)
     for name, loss in by_published_term(terms, GENERATOR_TERMS).items():
         case.check(f"first.G.{name}", loss)
 
-    terms = discriminator_terms(networks, case.input("zD"), *pair, config, case.input("noiseD"), mix)
-    terms = descend(terms, *(optimizers[name][0] for name in discriminators))
+    second = micro_batches(0, *real_pair(case), noise_of(case, "D"))
+    of_discriminators = [optimizers[name][0] for name in discriminators]
+    terms = descend(partial(discriminator_terms, networks, config), second, *of_discriminators)
     for name, loss in by_published_term(terms, DISCRIMINATOR_TERMS).items():
         case.check(f"first.D.{name}", loss)
 
@@ -228,10 +228,10 @@ def test_a_full_step(networks):
         changes = [norm(p.detach() - old) for p, old in zip(network.parameters(), before[name], strict=True)]
         case.check(f"update_norm.{name}", torch.stack(changes).norm())
     with torch.no_grad():
-        probabilities = networks.layout_generator(z).exp()
+        probabilities = networks.layout_generator(batch[-1]["z"]).exp()
         case.check("second.layout_probabilities", probabilities)
         case.check("second.layout_probabilities_mean", probabilities.mean((0, 2, 3)))
-        terms = generator_terms(networks, z, *pair, config, noise)
+        terms = generator_terms(networks, config, *batch)
     for name, loss in by_published_term(terms, GENERATOR_TERMS).items():
         case.check(f"second.G.{name}", loss)
     case.finish()

@@ -51,7 +51,8 @@ def test_a_checkpoint_alone_rebuilds_its_networks(trained):
 
 def test_every_loss_is_logged_by_name(trained):
     wanted = {
-        "layout": {"generator/wgan", "discriminator/wgan", "discriminator/gradient_penalty", "layout_entropy", "alpha"},
+        "layout": {"generator/wgan", "discriminator/wgan", "discriminator/gradient_penalty", "generator/layout_entropy",
+                   "alpha"},
         "spade": {"generator/gan", "generator/feature_matching", "discriminator/real", "learning_rate/generator"},
         "finetune": {"generator/layout_wgan", "generator/gan_generated", "generator/feature_matching_real_layout",
                      "discriminator/layout_gradient_penalty", "discriminator/fake_generated"},

@@ -8,9 +8,12 @@ import torch
 
 from datasets.errors import UserError
 from SPADE.engine.guard import MOST_IN_A_ROW, Guard
+from SPADE.engine.step import adam as fused_adam
 from SPADE.engine.step import descend
 from SPADE.engine.stopping import StopRequest
 from SPADE.layers import BatchNorm, SpectralConv2d, initialise
+
+WHOLE = [(1.0, [])]  # a batch in one part, which the terms have at hand
 
 
 @pytest.fixture
@@ -25,15 +28,22 @@ def guard(network):
 
 
 def adam(network):
-    return torch.optim.Adam(network.parameters(), lr=0.1)
+    return fused_adam(network.parameters(), 0.999, lr=0.1)
 
 
 def step(network, optimizer, guard, factor):
     """One step on images of which one pixel is multiplied by the factor."""
     x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     x[0, 0, 0, 0] *= factor
-    y = network(x)
-    return descend({"a": y.square().mean(), "b": y.mean() * 2}, optimizer, guard=guard, kind="generator/")
+
+    def terms(x):
+        y = network(x)
+        return {"a": y.square().mean(), "b": y.mean() * 2}
+
+    losses = descend(terms, [(1.0, [x])], optimizer, guard=guard, kind="generator/")
+    if guard:
+        guard.read()
+    return losses
 
 
 @pytest.mark.parametrize("factor", [float("nan"), float("inf")])
@@ -63,13 +73,15 @@ def test_afterwards_all_is_as_if_it_had_not_been(network, guard):
 def test_a_bad_gradient_of_a_finite_loss(network, guard):
     weight = network[0].weight
     before = weight.detach().clone()
-    descend({"root": (weight * 0).abs().sqrt().sum()}, adam(network), guard=guard, kind="generator/")
+    descend(lambda: {"root": (weight * 0).abs().sqrt().sum()}, WHOLE, adam(network), guard=guard, kind="generator/")
+    guard.read()
     assert guard.skipped == {"generator/gradient": 1} and torch.equal(weight, before)
 
 
 def test_the_term_is_named(network, guard):
     terms = {"good": network[0].weight.sum(), "bad": network[0].weight.sum() / 0}
-    descend(terms, adam(network), guard=guard, kind="discriminator/")
+    descend(lambda: terms, WHOLE, adam(network), guard=guard, kind="discriminator/")
+    guard.read()
     assert guard.skipped == {"discriminator/bad": 1}
 
 

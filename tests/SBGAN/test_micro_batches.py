@@ -1,0 +1,123 @@
+"""A batch in parts gives the gradients of the whole, where no batch norm is involved."""
+
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from SBGAN import finetune_loop, progressive_loop
+from SBGAN.discretize import straight_through
+from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
+from SBGAN.settings import FinetuneSettings
+from SPADE import objectives
+from SPADE.engine.guard import Guard
+from SPADE.engine.step import adam, descend, micro_batches
+from SPADE.engine.stopping import StopRequest
+from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
+from tests.runs import curves, train
+
+CLASSES, BATCH = 5, 8
+
+
+def gradients(terms, batch, size, networks, *trained):
+    """Of one descent in parts of `size`, and the losses; the networks' buffers are put back."""
+    before = [buffer.clone() for network in networks for buffer in network.buffers()]
+    guard = Guard(networks, {}, StopRequest(), SimpleNamespace(last_good=None))
+    optimizer = adam([p for network in trained for p in network.parameters()], 0.9, lr=0.0)
+    losses = descend(terms, micro_batches(size, *batch), optimizer, guard=guard)
+    after = [p.grad.clone() for network in trained for p in network.parameters() if p.grad is not None]
+    for buffer, old in zip((b for network in networks for b in network.buffers()), before, strict=True):
+        buffer.copy_(old)
+    return after, losses
+
+
+@pytest.fixture
+def layout_networks():
+    torch.manual_seed(0)
+    layout = {"aspect": 2, "max_resolution": 8, "fmap_max": 8}
+    return LayoutGenerator(CLASSES, latent_dim=6, **layout), ProgressiveDiscriminator(CLASSES, **layout)
+
+
+def check(whole, parts):
+    largest = max(gradient.abs().max() for gradient in whole[0])  # some cancel to nothing but rounding
+    for one, other in zip(whole[0], parts[0], strict=True):
+        assert (one - other).abs().max() <= 1e-5 * largest
+    assert whole[1].keys() == parts[1].keys()
+    for name, value in whole[1].items():
+        assert torch.allclose(value, parts[1][name], rtol=1e-5, atol=1e-6), name
+
+
+def test_layout_gan(layout_networks):
+    generator, discriminator = layout_networks
+    domain = SimpleNamespace(
+        sample=lambda scores, noise: straight_through(scores, exponential=noise), statistics=lambda scores: {}
+    )
+    noise = torch.rand(BATCH, CLASSES, 8, 16).add(0.1)
+    z, mix = torch.randn(BATCH, 6), torch.rand(BATCH)
+    real = torch.eye(CLASSES)[torch.randint(CLASSES, (BATCH, 8, 16))].permute(0, 3, 1, 2)
+    at = 8, 0.5
+
+    def of_generator(z, noise):
+        return progressive_loop.generator_terms(generator, discriminator, domain, z, noise, *at)
+
+    def of_discriminator(*batch):
+        return progressive_loop.discriminator_terms(generator, discriminator, domain, *batch, *at, 10.0)
+
+    for terms, batch, trained in (
+        (of_generator, (z, noise), generator),
+        (of_discriminator, (real, z, noise, mix), discriminator),
+    ):
+        # Of minibatch statistics' groups, which are of four.
+        check(*(gradients(terms, batch, size, layout_networks, trained) for size in (0, 4)))
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_spade_without_batch_statistics(size):
+    """The generator in evaluation mode; spectral norm everywhere else, whose power iterations must not multiply."""
+    torch.manual_seed(0)
+    generator = SPADEGenerator(CLASSES, 32, 64, channels=2, hidden=4, style_dim=3).eval()
+    encoder, discriminator = StyleEncoder(2, 3), MultiscaleDiscriminator(CLASSES + 3, 2)
+    networks = generator, encoder, discriminator
+    labels = torch.randint(CLASSES, (BATCH, 1, 32, 64)).to(torch.uint8)
+    batch = labels, torch.rand(BATCH, 3, 32, 64) * 2 - 1, 0.1 * torch.randn(BATCH, 3)
+
+    def of_generator(labels, images, noise):
+        weights = objectives.Weights(kl=0.05 * BATCH)
+        return objectives.generator_losses(generator, discriminator, labels, images, weights, encoder, noise)
+
+    def of_discriminator(labels, images, noise):
+        return objectives.discriminator_losses(generator, discriminator, labels, images, encoder, noise)
+
+    for terms, trained in ((of_generator, (generator, encoder)), (of_discriminator, (discriminator,))):
+        whole, parts = (gradients(terms, batch, part, networks, *trained) for part in (0, size))
+        check(whole, parts)
+        assert any("kl" in name for name in whole[1]) == (terms is of_generator)
+
+
+def test_joined_without_batch_statistics(layout_networks):
+    torch.manual_seed(1)
+    spade = SPADEGenerator(CLASSES, 32, 64, channels=2, hidden=4).eval()
+    networks = finetune_loop.Networks(
+        *layout_networks, spade, MultiscaleDiscriminator(CLASSES + 3, 2), MultiscaleDiscriminator(3, 2)
+    )
+    config = FinetuneSettings(store="", name="", layout_name="", spade_name="", layout_grad="full")
+    batch = torch.randint(CLASSES, (BATCH, 1, 32, 64)).to(torch.uint8), torch.rand(BATCH, 3, 32, 64) * 2 - 1
+    batch = *batch, finetune_loop.draw_noise(networks, BATCH, torch.device("cpu"))
+    nets = list(networks.saved().values())
+    for terms, trained in (
+        (finetune_loop.generator_terms, [networks.layout_generator, spade]),
+        (finetune_loop.discriminator_terms, [n for n in nets if "Discriminator" in type(n).__name__]),
+    ):
+        terms = partial(terms, networks, config)
+        check(*(gradients(terms, batch, size, nets, *trained) for size in (0, 4)))
+
+
+def test_the_command_accumulates(toy_store, tmp_path):
+    """Stage 1: the first step's losses are those of the whole batch, later ones drift apart by rounding alone."""
+    for name, flags in (("whole", []), ("parts", ["--micro_batch", "4"])):
+        status, output = train("layout", toy_store, tmp_path / name, *flags)
+        assert status == 0 and "in a step at most" in output
+    whole, parts = (curves("layout", tmp_path / name) for name in ("whole", "parts"))
+    for tag in ("generator/wgan", "discriminator/wgan", "discriminator/gradient_penalty", "generator/layout_entropy"):
+        assert parts[tag][0] == pytest.approx(whole[tag][0], rel=1e-5), tag
