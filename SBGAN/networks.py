@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from SBGAN.subpixel import upsampled_conv3x3
+from SPADE.layers import at_least_float32
 
 LEAK = 0.2
 
@@ -55,14 +56,19 @@ class EqualizedLinear(nn.Module):
         return F.linear(x, self.weight * self.scale, self.bias)
 
 
+def mean_square(x):
+    """Over channels, [N,K,...] -> [N,1,...], float32 for half precision."""
+    return at_least_float32(x).square().mean(1, keepdim=True)
+
+
 def rms_pixel_norm(x):
     """x / sqrt(mean_c(x^2) + 1e-8) (Karras et al. 2018, section 4.2)."""
-    return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-8)
+    return x * torch.rsqrt(mean_square(x) + 1e-8).to(x.dtype)
 
 
 def mean_square_pixel_norm(x):
     """x / (mean_c(x^2) + 1e-8), without the root: what the released SB-GAN weights were trained with."""
-    return x / (x.square().mean(1, keepdim=True) + 1e-8)
+    return x / (mean_square(x) + 1e-8).to(x.dtype)
 
 
 PIXEL_NORMS = {"rms": rms_pixel_norm, "mean_square": mean_square_pixel_norm}
@@ -143,15 +149,15 @@ class ProgressiveGenerator(nn.Module):
         """Heads of the block before the last, [N,C,h/2,w/2] (None unless alpha < 1), and of the last, [N,C,h,w].
 
         A 1x1 convolution commutes with nearest upsampling, so the coarse head runs before the upsampling: the numbers
-        are the same at a quarter of the cost.
+        are the same at a quarter of the cost. What comes out is float32 also under autocast.
         """
         last = block_of(resolution)
         x, coarse = z, None
         for i in range(last + 1):
             if i == last and i > 0 and alpha < 1:
-                coarse = self.heads[i - 1](x)
+                coarse = at_least_float32(self.heads[i - 1](x))
             x = self.blocks[i](x)
-        return coarse, self.heads[last](x)
+        return coarse, at_least_float32(self.heads[last](x))
 
 
 class LayoutGenerator(ProgressiveGenerator):
@@ -203,7 +209,7 @@ def minibatch_std(x, group: int = 4):
 
 
 class LastBlock(nn.Module):
-    """[N,in,4,4*aspect] -> score [N,1]."""
+    """[N,in,4,4*aspect] -> score [N,1]. In float32 also under autocast: small, and a score decides by differences."""
 
     def __init__(self, in_channels, channels, aspect, minibatch_stats):
         super().__init__()
@@ -213,11 +219,13 @@ class LastBlock(nn.Module):
         self.minibatch_stats = minibatch_stats
 
     def forward(self, x):
-        if self.minibatch_stats:
-            x = minibatch_std(x)
-        x = F.leaky_relu(self.conv1(x), LEAK)  # [N,in,4,4]
-        x = F.leaky_relu(self.conv2(x), LEAK)  # [N,channels,1,1]
-        return self.fc3(x.flatten(1))
+        with torch.autocast(x.device.type, enabled=False):
+            x = at_least_float32(x)
+            if self.minibatch_stats:
+                x = minibatch_std(x)
+            x = F.leaky_relu(self.conv1(x), LEAK)  # [N,in,4,4]
+            x = F.leaky_relu(self.conv2(x), LEAK)  # [N,channels,1,1]
+            return self.fc3(x.flatten(1))
 
 
 class ProgressiveDiscriminator(nn.Module):

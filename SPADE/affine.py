@@ -3,6 +3,7 @@
 One by one they write five maps of the image's size and keep four for the backward pass; this writes one, and keeps that
 one and its input. A chunk of pixels goes through all of it while it is in the cache. Nearest upsampling by 2 before
 that is part of it, so that the four equal pixels are read and centred once and their gradients summed at once.
+Maps in half precision are read and written as such; whatever happens to a chunk happens in the moments' float32.
 """
 
 from dataclasses import dataclass
@@ -19,8 +20,12 @@ EPS, MOMENTUM = 1e-5, 0.1
 
 @torch.no_grad()
 def batch_moments(x):
-    """Mean and biased variance [K] of x [N,K,h,w] over all processes. The gradient through them is left to Affine."""
-    mean, variance = torch.batch_norm_update_stats(x, None, None, 0.0)
+    """Mean and biased variance [K] of x [N,K,h,w] over all processes, float32 for half precision.
+
+    The gradient through them is left to Affine.
+    """
+    unused = x.new_zeros(2, x.shape[1], dtype=torch.promote_types(x.dtype, torch.float32))  # sets the moments' type
+    mean, variance = torch.batch_norm_update_stats(x, *unused, 0.0)
     if world_size() > 1:
         own = mean.clone()
         dist.all_reduce(mean.div_(world_size()))
@@ -44,7 +49,7 @@ def pixel_rows(x):
 
 def fold(modulation, inverse_std):
     """gamma and beta [M,2K] -> scale and shift [M,K] of what has been centred only."""
-    gamma, beta = modulation.chunk(2, 1)
+    gamma, beta = modulation.to(inverse_std.dtype).chunk(2, 1)
     return (gamma + 1) * inverse_std, beta
 
 
@@ -118,9 +123,9 @@ class Affine(torch.autograd.Function):
         grid, neighbourhoods = ctx.grid, ctx.neighbourhoods
         pixels, output, gradient = pixel_rows(x), pixel_rows(output), pixel_rows(gradient)
         channels = x.shape[1]
-        of_x, totals = torch.empty_like(pixels), x.new_zeros(2, channels)
+        of_x, totals = torch.empty_like(pixels), mean.new_zeros(2, channels)
         if neighbourhoods is None:
-            of_modulation = modulation.new_empty(modulation.shape)
+            of_modulation = torch.empty_like(modulation)
         else:
             bags, bags_of_neighbourhood = neighbourhoods.bags  # in chunks, since pairs are made in chunks
             of_modulation = modulation.new_empty(len(bags_of_neighbourhood.rows), 2 * channels)
@@ -129,29 +134,28 @@ class Affine(torch.autograd.Function):
             g = gradient[there]
             if ctx.leak != 1:
                 g = torch.ops.aten.leaky_relu_backward(g, output[there], ctx.leak, True)
-            centred = pixels[here] - mean
+            g, normalised = g.to(mean.dtype), (pixels[here] - mean) * inverse_std
             if neighbourhoods is None:
                 scale, pairs = fold(modulation[there], inverse_std)[0], of_modulation[there]
             else:
                 scale = modulation.index_select(0, neighbourhoods.index[there])
                 pairs = modulation.new_empty(len(g), 2 * channels)
             pairs[:, channels:] = g
-            torch.mul(grid.split(g), grid.beside(centred), out=grid.split(pairs[:, :channels]))
+            torch.mul(grid.split(g), grid.beside(normalised), out=grid.split(pairs[:, :channels]))
             if neighbourhoods is not None:
                 first, last, rows = bags[i]
                 of_modulation[first:last] = rows.sum(pairs)
             of_x[here] = merged = grid.merge(g * scale)
-            totals += torch.stack([merged.sum(0), (merged * centred).sum(0)])
+            totals += torch.stack([merged.sum(0), (merged * normalised).sum(0)])
 
         if neighbourhoods is not None:
             of_modulation = bags_of_neighbourhood.sum(of_modulation)  # [U,2K]
-        of_modulation[:, :channels] *= inverse_std
         if ctx.own_moments:
             if world_size() > 1:
                 dist.all_reduce(totals)
             totals /= len(pixels) * world_size()
             for here, _ in grid.chunks(pixels):
-                of_x[here] -= torch.addcmul(totals[0], pixels[here] - mean, totals[1] * inverse_std.square())
+                of_x[here] -= torch.addcmul(totals[0], pixels[here] - mean, totals[1] * inverse_std)
         n, _, height, width = x.shape
         of_x = of_x.view(n, height, width, channels).permute(0, 3, 1, 2)
         return of_x, of_modulation, None, None, None, None, None, None

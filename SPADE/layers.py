@@ -7,11 +7,22 @@ from torch import nn
 from SPADE.engine.distributed import batch_norm
 
 
+def at_least_float32(x):
+    """x, in float32 if it comes in half precision out of an autocast region."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def instance_norm(x):
+    """Without affine map. The weights make PyTorch keep float32 statistics of maps in half precision."""
+    return F.instance_norm(x, weight=x.new_ones(x.shape[1], dtype=torch.promote_types(x.dtype, torch.float32)))
+
+
 class SpectralConv2d(nn.Module):
     """Convolution with weight / sigma(weight) (Miyato et al., *Spectral Normalization*, ICLR 2018, algorithm 1).
 
     sigma is estimated by one power iteration per forward pass in training mode, v before u; in evaluation mode the
-    stored vectors are used as they are. The gradient flows through sigma with u and v constant.
+    stored vectors are used as they are. The gradient flows through sigma with u and v constant. Under autocast sigma is
+    still found in the weight's precision, and only the convolution is done in half.
     """
 
     def __init__(self, in_channels, out_channels, kernel, stride=1, padding=0, bias=True):
@@ -43,7 +54,9 @@ class SpectralConv2d(nn.Module):
         return self.weight / (u @ (matrix @ v))
 
     def forward(self, x):
-        return F.conv2d(x, self.normalised_weight(), self.bias, self.stride, self.padding)
+        with torch.autocast(x.device.type, enabled=False):
+            weight = self.normalised_weight()
+        return F.conv2d(x, weight, self.bias, self.stride, self.padding)
 
 
 class BatchNorm(nn.Module):

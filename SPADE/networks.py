@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from SPADE.affine import batch_moments
-from SPADE.layers import SpectralConv2d, initialise
+from SPADE.layers import SpectralConv2d, at_least_float32, initialise, instance_norm
 from SPADE.modulation import SPADENorm, layout_at, semantics_at
 
 LEAK = 0.2
@@ -80,7 +80,7 @@ class SPADEGenerator(nn.Module):
         initialise(self)
 
     def forward(self, semantics, norm_semantics=None, style=None):
-        """Layout -> image float [N,3,H,W] in [-1,1].
+        """Layout -> image [N,3,H,W] in [-1,1], float32 also under autocast.
 
         semantics, norm_semantics: float [N,C,h,w] or hard labels uint8 [N,1,h,w], of any size. The first feeds the
         stem, the second the normalisations (default: the first too). Where the layout carries a gradient, the caller
@@ -102,7 +102,7 @@ class SPADEGenerator(nn.Module):
                 h, w = 2 * h, 2 * w
                 layout = layout_at(norm_semantics, h, w, self.num_classes, self.hidden)  # once per resolution
             x = block(x, layout, upsample)
-        return torch.tanh(self.to_rgb(F.leaky_relu_(x, LEAK)))
+        return torch.tanh(at_least_float32(self.to_rgb(F.leaky_relu_(x, LEAK))))
 
 
 class PatchDiscriminator(nn.Module):
@@ -123,7 +123,7 @@ class PatchDiscriminator(nn.Module):
     def forward(self, x):
         features = [F.leaky_relu(self.first(x), LEAK)]
         for conv in self.middle:
-            features.append(F.leaky_relu(F.instance_norm(conv(features[-1])), LEAK))
+            features.append(F.leaky_relu(instance_norm(conv(features[-1])), LEAK))
         return [*features, self.last(features[-1])]
 
 
@@ -192,9 +192,9 @@ class StyleEncoder(nn.Module):
         if x.shape[-2:] != (self.SIZE, self.SIZE):
             x = F.interpolate(x, (self.SIZE, self.SIZE), mode="bilinear", align_corners=False)
         for conv in self.convs:
-            x = F.leaky_relu(F.instance_norm(conv(x)), LEAK)
+            x = F.leaky_relu(instance_norm(conv(x)), LEAK)
         x = x.flatten(1)
-        return self.mean(x), self.log_variance(x)
+        return at_least_float32(self.mean(x)), at_least_float32(self.log_variance(x))
 
 
 def sample_style(mean, log_variance, noise):
