@@ -1,6 +1,5 @@
 """The paper's baseline, a ProGAN on RGB images: what the progressive loop has to know of images, and its samples."""
 
-import torch
 import torch.nn.functional as F
 
 from datasets.reader import Reader
@@ -12,12 +11,12 @@ from SPADE.engine.distributed import rank, world_size
 from SPADE.engine.evaluation import evaluating
 from SPADE.engine.images import enlarge, from_uint8, square_sheet, to_uint8
 from SPADE.sampling import latents
-from SPADE.scores import against_real, numbers
+from SPADE.scores import against_real, draw_rows, numbers
 
 STAGE, PREFIX = "image_gan", "image"
 
 
-def image_domain(config, store, device) -> Domain:
+def image_domain(config, store, device, extractor=None) -> Domain:
     """RGB images in [-1,1] for the progressive loop; real ones are averaged over blocks down to its resolution."""
     reader = Reader(store["train"], config.seed, rank(), world_size())
 
@@ -34,8 +33,9 @@ def image_domain(config, store, device) -> Domain:
     def evaluate(generator, resolution, alpha):
         if resolution < 16 or store.height % resolution:  # the smallest level of SWD; the reader averages whole blocks
             return {}
-        images = sample_images(generator, range(config.num_eval), device, resolution, alpha)
-        return numbers(against_real(images, store, device, None))
+        network = extractor if resolution == generator.max_resolution else None  # which may not take smaller images
+        rows = image_rows(generator, config.num_eval, 0, device, network, resolution, alpha)
+        return numbers(against_real(rows, config.num_eval, store, device, network, height=resolution))
 
     return Domain(
         STAGE,
@@ -49,11 +49,19 @@ def image_domain(config, store, device) -> Domain:
     )
 
 
-def sample_images(generator, seeds, device, resolution=None, alpha: float = 1.0, batch_size: int = 32):
-    """One image for each seed, uint8 [N,3,h,w] on the CPU."""
+def sample_images(generator, seeds, device, resolution=None, alpha: float = 1.0):
+    """One image for each seed, uint8 [N,3,h,w] on the CPU, as one batch."""
     with evaluating(generator):
-        batches = latents(seeds, generator.latent_dim, device).split(batch_size)
-        return torch.cat([to_uint8(generator(z, resolution, alpha)).cpu() for z in batches])
+        return to_uint8(generator(latents(seeds, generator.latent_dim, device), resolution, alpha)).cpu()
+
+
+def image_rows(generator, num: int, seed: int, device, extractor, resolution=None, alpha: float = 1.0) -> dict | None:
+    """{"images", "features"} from noise, as of `draw_rows`."""
+
+    def draw(numbers):
+        return {"images": sample_images(generator, [seed + i for i in numbers], device, resolution, alpha)}
+
+    return draw_rows(draw, num, device, extractor)
 
 
 def draws(generator, device):
@@ -66,6 +74,6 @@ def draws(generator, device):
     return draw
 
 
-def load_baseline(content: dict, device) -> ImageGenerator:
+def load_baseline(content: dict, device, averaged: bool = True) -> ImageGenerator:
     """The generator in a checkpoint of the baseline."""
-    return checkpoint.rebuild(ImageGenerator, content["networks"]["generator"], device)
+    return checkpoint.rebuild(ImageGenerator, content["networks"]["generator"], device, averaged)

@@ -6,24 +6,26 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from datasets.errors import exit_on_user_error
 from datasets.packed import Store
-from SBGAN.baseline import draws, load_baseline, sample_images
+from SBGAN.baseline import draws, image_rows, load_baseline
 from SBGAN.contact_sheet import contact_sheet
 from SBGAN.copies import copies_picture, copy_check
 from SBGAN.model import Model, load, stage_of
 from SBGAN.released_fid import PROTOCOL, fid_released, soft_scenes
-from SBGAN.scores import score_generated, score_layout_floor, score_layouts
+from SBGAN.scores import layout_rows, scene_rows, score_layout_floor, score_layouts, score_scenes
 from SPADE import scoring
 from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
 from SPADE.engine.config import require, setting
 from SPADE.engine.device import pick
+from SPADE.engine.distributed import from_first, rank, start
 from SPADE.engine.images import save_png, square_sheet
+from SPADE.engine.watch import together
 from SPADE.scores import COLUMNS, against_real, find_extractor, score_floor, score_real_layouts
 from SPADE.scoring import check_samples, finish, stored_data
+
+COPIES = 500  # at most so many samples are looked for in the training data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,29 +49,44 @@ class Scorer:
 
     def __init__(self, config: Scoring, store: Store, device, images: bool = True):
         self.config, self.store, self.device = config, store, device
-        extractor, self.left_out = None, "there are no images"
-        if images:
-            extractor, self.left_out = find_extractor(config.fid, config.inception_weights, config.feature_extractor)
-        self.features = (device, extractor, self.left_out)
-        if images and self.left_out:
-            print(f"FID is left out of the scores: {self.left_out}")
+        self.extractor, self.left_out = find_extractor(config) if images else (None, "there are no images")
+        self.features = (device, self.extractor, self.left_out)
+        self.samples = None  # of the last model, the first set: rows as of `shared_out`
 
     def repeated(self, score) -> dict:
-        """score: seed of the first sample -> row. Further sets of samples follow upon the seeds of the first."""
-        config = self.config
-        rows = [score(config.seed + k * config.num_eval) for k in range(config.repeats)]
+        """score: seed of the first sample -> row and samples. Further sets follow upon the seeds of the first."""
+        config, rows = self.config, []
+        for k in range(config.repeats):
+            row, samples = score(config.seed + k * config.num_eval)
+            rows.append(row)
+            if k == 0:
+                self.samples = samples
         return mean_row(rows) if len(rows) > 1 else rows[0]
 
     def generated(self, model: Model) -> dict:
         """Scenes from noise, or layouts alone where there is no SPADE."""
-        num = self.config.num_eval
+        num, store = self.config.num_eval, self.store
         both = (model.layout_generator, model.spade_generator)
 
+        def score_layouts_alone(seed):
+            samples = layout_rows(model.layout_generator, num, seed, self.device)
+            return from_first(lambda: score_layouts(samples["layouts"], store)), samples
+
         def score(seed):
-            if model.spade_generator is None:
-                return score_layouts(model.sample_layouts(range(seed, seed + num)), self.store)
-            row = score_generated(*both, self.store, num, seed, *self.features)
-            return self.as_released(row, soft_scenes(*both, self.store, self.device), seed, self.store.height)
+            samples = scene_rows(*both, num, seed, self.device, self.extractor)
+            row = score_scenes(samples, num, store, *self.features)
+            return self.as_released(row, soft_scenes(*both, store, self.device), seed, store.height), samples
+
+        return self.repeated(score if model.spade_generator is not None else score_layouts_alone)
+
+    def generated_by_baseline(self, generator) -> dict:
+        """Images from noise, at the size that the RGB baseline draws at."""
+        num, height = self.config.num_eval, generator.max_resolution
+
+        def score(seed):
+            samples = image_rows(generator, num, seed, self.device, self.extractor)
+            row = against_real(samples, num, self.store, *self.features, height)
+            return self.as_released(row, draws(generator, self.device), seed, height), samples
 
         return self.repeated(score)
 
@@ -84,11 +101,11 @@ class Scorer:
     def real_layouts(self, model: Model) -> dict:
         return score_real_layouts(model.spade_generator, self.store, self.config.num_eval, *self.features)
 
-    def floor(self, layout_rows: int | None, images: bool, image_rows: int | None = None) -> dict:
+    def floor(self, layout_height: int | None, images: bool, image_height: int | None = None) -> dict:
         """Training against validation: no generator can be expected below."""
         num = self.config.num_eval
-        row = score_layout_floor(self.store, layout_rows, num) if layout_rows else {}
-        return row | (score_floor(self.store, num, *self.features, image_rows) if images else {})
+        row = from_first(score_layout_floor, self.store, layout_height, num) if layout_height else {}
+        return row | (score_floor(self.store, num, *self.features, image_height) if images else {})
 
 
 @contextlib.contextmanager
@@ -130,38 +147,29 @@ def evaluate(models: dict[str, Model], config: Scoring, store: Store, device, fo
     rows = last.layout_generator.max_resolution if last.layout_generator is not None else None
     scores["floor: real against real"] = scorer.floor(rows, images=last.spade_generator is not None)
 
-    if config.copy_check and last.layout_generator is not None:
-        seeds = range(config.seed, config.seed + min(config.num_eval, 500))
-        layouts = last.sample_layouts(seeds)
-        images = None
-        if last.spade_generator is not None:
-            images = torch.cat([last.render(layouts[i : i + 1], seeds[i : i + 1]) for i in range(len(seeds))])
-        write_copy_check(scores, layouts, images, store, folder)
-    save_png(contact_sheet(list(models.values()), store, config.seed), folder / "contact_sheet.png")
+    if rank() == 0:
+        if config.copy_check and last.layout_generator is not None:
+            write_copy_check(scores, scorer.samples, store, folder)
+        save_png(contact_sheet(list(models.values()), store, config.seed), folder / "contact_sheet.png")
     return scores, scorer.left_out
 
 
 @warnings_in_the_record()
 def evaluate_baseline(generator, config: Scoring, store: Store, device, folder: Path) -> tuple[dict, str | None]:
     """The same of the RGB baseline, at the size that it draws at."""
-    scorer, num = Scorer(config, store, device), config.num_eval
-
-    def images(seed, count=num):
-        return sample_images(generator, range(seed, seed + count), device)
-
-    def score(seed):
-        row = against_real(images(seed), store, *scorer.features)
-        return scorer.as_released(row, draws(generator, device), seed, generator.max_resolution)
-
-    scores = {"generated": scorer.repeated(score)}
-    scores["floor: real against real"] = scorer.floor(None, images=True, image_rows=generator.max_resolution)
-    if config.copy_check:
-        write_copy_check(scores, None, images(config.seed, min(num, 500)), store, folder)
-    save_png(square_sheet(images(config.seed, min(num, 32))), folder / "contact_sheet.png")
+    scorer = Scorer(config, store, device)
+    scores = {"generated": scorer.generated_by_baseline(generator)}
+    scores["floor: real against real"] = scorer.floor(None, images=True, image_height=generator.max_resolution)
+    if rank() == 0:
+        if config.copy_check:
+            write_copy_check(scores, scorer.samples, store, folder)
+        save_png(square_sheet(scorer.samples["images"][:32]), folder / "contact_sheet.png")
     return scores, scorer.left_out
 
 
-def write_copy_check(scores, layouts, images, store, folder):
+def write_copy_check(scores, samples: dict, store, folder):
+    """samples: {"layouts", "images"} or one of them."""
+    layouts, images = (samples[name][:COPIES] if name in samples else None for name in ("layouts", "images"))
     record, found = copy_check(layouts, images, store)
     next(row for name, row in reversed(scores.items()) if name.startswith("generated"))["copy_check"] = record
     save_png(copies_picture(layouts, images, found, store), folder / "copies.png")
@@ -177,14 +185,16 @@ def run_on(path: Path, config: Scoring, spade_path: Path | None = None) -> dict:
     check(config)
     content = checkpoint.load(path, stage_of(path) or "finetune")
     store = stored_data(content, path, config)
-    device = pick(config.device)
+    device = start(pick(config.device))
     folder = Path(config.results) / (path.resolve().parent.name or "checkpoint")
     files = {content["stage"]: path} | ({"spade": spade_path} if spade_path else {})
-    if content["stage"] == "image_gan":
-        scores = evaluate_baseline(load_baseline(content, device), config, store, device, folder)
-    else:
-        scores = evaluate({"": load(path, spade_path, device)}, config, store, device, folder)
-    return finish(*scores, files, config, store, folder, path.parent)
+    with together():
+        if content["stage"] == "image_gan":
+            generator = load_baseline(content, device, config.ema)
+            scores = evaluate_baseline(generator, config, store, device, folder)
+        else:
+            scores = evaluate({"": load(path, spade_path, device, config.ema)}, config, store, device, folder)
+        return finish(*scores, files, config, store, folder, path.parent)
 
 
 @exit_on_user_error

@@ -263,7 +263,7 @@ def train(config, store, networks: Networks, folder: RunFolder, origin: dict, de
 
             # --- Evaluation and checkpoint ---
             due = evaluate and trained > 0 and ended(before, trained, epoch_images, config.evaluate_every, last)
-            if due and rank() == 0:
+            if due:
                 log.scalars(evaluate(*shown), seen)
             scheduled = trained > 0 and ended(before, trained, epoch_images, config.save_every, last)
             if scheduled or stop.signal or every(config.resume_every, steps):

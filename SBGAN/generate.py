@@ -22,8 +22,9 @@ from SPADE.engine import config as settings
 from SPADE.engine.checkpoint import file_hash
 from SPADE.engine.config import require, setting
 from SPADE.engine.device import pick
-from SPADE.engine.distributed import rank, start, world_size
+from SPADE.engine.distributed import from_first, rank, start, total, world_size
 from SPADE.engine.images import colour_layouts, enlarge, sheet
+from SPADE.engine.watch import together
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class GenerationSettings:
     seed: int = setting(0, "sample i depends on the checkpoint and on seed + i alone; files are named by that sum")
     batch_size: int = setting(16, "images rendered at once")
     device: str | None = setting(None, "cpu, cuda or cuda:N; default cuda if there is one")
+    ema: bool = setting(True, "draw with the averages of the weights, if there are some (--no_ema: the last weights)")
     overwrite: bool = setting(False, "write into a folder that is not empty, replacing files of the same names")
     truncation: float = setting(1.0, "below 1: layouts nearer to the mean one, less varied; 0: one layout")
     where: str = setting("", "keep only samples of this kind: shares of pixels such as 'car>0.05,sky<0.3'")
@@ -63,7 +65,6 @@ def check(config):
     require(config.frames >= 2, "frames", config.frames, "at least 2", "one frame is no walk")
     chosen = [flag for flag in ("grid", "interpolate", "layouts") if getattr(config, flag) is not None]
     require(len(chosen) <= 1, " and --".join(chosen), "given", "given alone", "take one of them")
-    check_folder(Path(config.out), config.overwrite)
 
 
 def parse_grid(text: str) -> tuple[int, int]:
@@ -118,13 +119,14 @@ def batches(items, size: int):
 
 
 def generate_samples(model: Model, config, style) -> int:
-    """Writes the samples of this process; returns how many were kept."""
+    """Writes the samples of this process; returns how many were kept. The processes share the batches, which are the
+    same for any number of processes: in another batch a convolution rounds differently."""
     terms = parse_where(config.where, model.label_space.names)
-    seeds = range(config.seed + rank(), config.seed + config.num, world_size())
+    mine = list(batches(range(config.seed, config.seed + config.num), config.batch_size))[rank() :: world_size()]
     kept = 0
-    with Writer() as writer, truncated(model.layout_generator, config.truncation), bar(len(seeds)) as progress:
+    with Writer() as writer, truncated(model.layout_generator, config.truncation), bar(sum(map(len, mine))) as progress:
         files = Files(Path(config.out), model, writer)
-        for some in batches(seeds, config.batch_size):
+        for some in mine:
             layouts = model.sample_layouts(some)
             chosen = fits(layouts, terms, model.label_space.num_classes).nonzero()[:, 0].tolist()
             names = [some[i] for i in chosen]
@@ -137,14 +139,16 @@ def generate_samples(model: Model, config, style) -> int:
 
 
 def render_layouts(model: Model, config, style) -> int:
+    """Writes this process's share of the given layouts and their images; returns how many these are."""
     given = list(read_layouts(Path(config.layouts), model, config.layout_kind).items())
-    with Writer() as writer, bar(len(given)) as progress:
+    mine = range(len(given))[rank() :: world_size()]
+    with Writer() as writer, bar(len(mine)) as progress:
         files = Files(Path(config.out), model, writer)
-        for i in range(len(given))[rank() :: world_size()]:  # one by one: they may differ in size
+        for i in mine:  # one by one: they may differ in size
             name, layout = given[i]
             files.write(name, layout[0], model.render(layout, [config.seed + i], style)[0])
             progress.update(1)
-    return len(given)
+    return len(mine)
 
 
 def grid_picture(model: Model, config, style):
@@ -182,31 +186,44 @@ def run(config: GenerationSettings):
     check(config)
     if config.grid is not None:
         parse_grid(config.grid)
-    model = load(config.checkpoint, config.spade_checkpoint, start(pick(config.device)))
+    device = start(pick(config.device))
+    from_first(check_folder, Path(config.out), config.overwrite)  # before any process writes into it
+    with together():
+        draw(config, load(config.checkpoint, config.spade_checkpoint, device, config.ema))
+
+
+def draw(config: GenerationSettings, model: Model):
     if config.layouts is None and model.layout_generator is None:
         raise UserError(f"{config.checkpoint} draws no layouts (stage 2); take one of stage 3, or pass --layouts")
     if model.spade_generator is None:
         raise UserError(f"{config.checkpoint} draws no images (stage 1); add --spade_checkpoint, one of stage 2")
     style = read_style(Path(config.style), model) if config.style else None
     out = Path(config.out)
-    if config.grid is not None:
-        write_png(grid_picture(model, config, style).permute(1, 2, 0).contiguous().numpy(), out / "grid.png")
-    elif config.interpolate is not None:
-        seeds = range(config.seed, config.seed + config.interpolate)
-        with truncated(model.layout_generator, config.truncation):
-            frames = walk_frames(model, seeds, config.frames, lambda steps: tqdm(steps, desc="walk", unit="frame"))
-            save_animation(frames, out / "walk.webp")
+    if config.grid is not None or config.interpolate is not None:
+        if rank() == 0:  # one picture, one process
+            draw_picture(config, model, style, out)
+        made = ""
     elif config.layouts is not None:
-        print(f"{render_layouts(model, config, style)} layouts rendered")
+        made = f"{int(total(torch.tensor(render_layouts(model, config, style))))} layouts rendered, "
     else:
-        kept = generate_samples(model, config, style)
-        if not kept and world_size() == 1:
+        kept = int(total(torch.tensor(generate_samples(model, config, style))))
+        if not kept:
             raise UserError(f"--where {config.where} fits none of {config.num} samples; raise --num or ask for less")
-        if config.where:
-            print(f"{kept} of {config.num} samples kept")
+        made = f"{kept} of {config.num} samples kept, " if config.where else ""
     if rank() == 0:
         describe(config, model)
-        print(f"written to {out}")
+        print(f"{made}written to {out}")
+
+
+def draw_picture(config, model: Model, style, out: Path):
+    """The grid or the walk."""
+    if config.grid is not None:
+        write_png(grid_picture(model, config, style).permute(1, 2, 0).contiguous().numpy(), out / "grid.png")
+        return
+    seeds = range(config.seed, config.seed + config.interpolate)
+    with truncated(model.layout_generator, config.truncation):
+        frames = walk_frames(model, seeds, config.frames, lambda steps: tqdm(steps, desc="walk", unit="frame"))
+        save_animation(frames, out / "walk.webp")
 
 
 @exit_on_user_error

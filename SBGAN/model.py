@@ -7,8 +7,8 @@ import torch
 
 from datasets.errors import UserError
 from datasets.labels import LabelSpace
-from SBGAN.discretize import argmax
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
+from SBGAN.sampling import generate_layouts
 from SPADE.engine import checkpoint
 from SPADE.engine.device import pick, place
 from SPADE.engine.evaluation import evaluating
@@ -41,13 +41,7 @@ class Model:
         """uint8 [N,1,h,w], one for each seed. Each depends on its seed alone."""
         if self.layout_generator is None:
             raise UserError("this model has no layout generator (stage 2); name one of stage 3, or render layouts")
-        return self.layouts_of(latents(seeds, self.layout_generator.latent_dim, self.device))
-
-    def layouts_of(self, z):
-        """Latents [N,latent_dim] -> uint8 [N,1,h,w], one by one: in another batch a convolution rounds differently, and
-        an argmax would jump."""
-        with evaluating(self.layout_generator):
-            return torch.cat([argmax(self.layout_generator(one)).cpu() for one in z.split(1)])
+        return generate_layouts(self.layout_generator, seeds, self.device)
 
     def render(self, layouts, seeds, style=None):
         """Images uint8 [N,3,H,W] of layouts uint8 [N,1,h,w], as one batch. Styles: of the seeds, or style [1,D]."""
@@ -62,17 +56,17 @@ class Model:
             return to_uint8(generator(layouts.to(self.device), style=style)).cpu()
 
 
-def load(path, spade_path=None, device=None) -> Model:
+def load(path, spade_path=None, device=None, averaged: bool = True) -> Model:
     """A trained model from a checkpoint of stage 3, of stage 2 (renders layouts), of stage 1 (draws layouts), or of
-    stage 1 with SPADE's in `spade_path`: the system before fine-tuning. device: default CUDA if there is one."""
+    stage 1 with SPADE's in `spade_path`: the system before fine-tuning. device: default CUDA if there is one; averaged:
+    with the averages of the weights where there are some, not the last weights."""
     device = pick(device) if device is None or isinstance(device, str) else device
     if spade_path is not None:
-        return load_pair(Path(path), Path(spade_path), device)
+        return load_pair(Path(path), Path(spade_path), device, averaged)
     stage = stage_of(path)
     if stage not in ("layout_gan", "spade"):
-        return load_joined(Path(path), device)
-    content = checkpoint.load(Path(path), stage)
-    return load_one(content, device)
+        return load_joined(Path(path), device, averaged)
+    return load_one(checkpoint.load(Path(path), stage), device, averaged)
 
 
 def stage_of(path) -> str | None:
@@ -83,34 +77,39 @@ def stage_of(path) -> str | None:
         return None
 
 
-def load_joined(path: Path, device) -> Model:
+def load_joined(path: Path, device, averaged: bool = True) -> Model:
     """From a checkpoint of stage 3."""
     content = checkpoint.load(path, "finetune")
-    return build(content["networks"], content["networks"], "layout_generator", "spade_generator", content, device)
+    networks = content["networks"]
+    return build(networks["layout_generator"], networks["spade_generator"], content, device, averaged)
 
 
-def load_one(content: dict, device) -> Model:
+def load_one(content: dict, device, averaged: bool = True) -> Model:
     """From the content of a checkpoint of stage 1 or 2."""
-    networks, none = content["networks"], {"generator": None}
-    pair = (networks, none) if content["stage"] == "layout_gan" else (none, networks)
-    return build(*pair, "generator", "generator", content, device)
+    generator = content["networks"]["generator"]
+    both = (generator, None) if content["stage"] == "layout_gan" else (None, generator)
+    return build(*both, content, device, averaged)
 
 
-def load_pair(layout_path: Path, spade_path: Path, device) -> Model:
+def load_pair(layout_path: Path, spade_path: Path, device, averaged: bool = True) -> Model:
     """From checkpoints of stages 1 and 2: the system before fine-tuning."""
     layout, spade = checkpoint.load(layout_path, "layout_gan"), checkpoint.load(spade_path, "spade")
     check_fit(layout, layout_path, spade, spade_path)
-    return build(layout["networks"], spade["networks"], "generator", "generator", spade, device)
+    return build(layout["networks"]["generator"], spade["networks"]["generator"], spade, device, averaged)
 
 
-def build(layout_networks, spade_networks, layout_key, spade_key, content, device) -> Model:
-    layout, spade, encoder = layout_networks[layout_key], spade_networks[spade_key], spade_networks.get("encoder")
+def build(layout: dict | None, spade: dict | None, content: dict, device, averaged: bool) -> Model:
+    """layout, spade: the generators' records; content: a checkpoint's, with the data and a style encoder, if any."""
+
+    def rebuilt(cls, record):
+        return checkpoint.rebuild(cls, record, device, averaged) if record else None
+
     return Model(
-        checkpoint.rebuild(LayoutGenerator, layout, device) if layout else None,
-        checkpoint.rebuild(SPADEGenerator, spade, device) if spade else None,
+        rebuilt(LayoutGenerator, layout),
+        rebuilt(SPADEGenerator, spade),
         LabelSpace.from_dict(content["data"]["label_space"]),
         content["data"],
-        checkpoint.rebuild(StyleEncoder, encoder, device) if encoder else None,
+        rebuilt(StyleEncoder, content["networks"].get("encoder")),
     )
 
 

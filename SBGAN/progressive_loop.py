@@ -143,7 +143,7 @@ def train(config, phases, data, generator, discriminator, domain: Domain, device
                 log.picture("generated", domain.pictures(state.shown("generator"), *at), seen)
 
             # --- Evaluation and checkpoint ---
-            if rank() == 0 and (phase_ends or every(config.evaluate_every, iteration)):
+            if phase_ends or every(config.evaluate_every, iteration):
                 log.scalars(domain.evaluate(state.shown("generator"), *at), seen)
             scheduled = last or every(config.save_every, iteration)
             if scheduled or stop.signal or every(config.resume_every, iteration):

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from datasets.errors import UserError
 from SBGAN.discretize import resize
+from SPADE.engine.distributed import from_first, shared_out
 from SPADE.engine.evaluation import evaluating
 from SPADE.engine.images import from_uint8
 from SPADE.metrics.features import full_precision
@@ -59,10 +60,17 @@ def soft_scenes(layout_generator, spade_generator, store, device):
 def fid_released(draw, store, num: int, seed: int, height: int, device, weights=None) -> float:
     """draw: seed -> image float [1,3,height,W] in [-1,1]; weights: torchvision's Inception, default the cache."""
     inception = imagenet_inception(weights, device)
-    real = real_images(store[store.reference], num, height)
-    flipped = torch.rand(len(real), generator=torch.Generator().manual_seed(seed)) < 0.5
-    real = torch.where(flipped[:, None, None, None], real.flip(3), real)
+    split = store[store.reference]
+    flipped = torch.rand(min(num, len(split)), generator=torch.Generator().manual_seed(seed)) < 0.5
+
+    def of_fakes(numbers):
+        return {"features": torch.cat([inception(draw(seed + i)).cpu() for i in numbers])}
+
+    def of_reals(numbers):
+        images = real_images(split, numbers, height)
+        images = torch.where(flipped[numbers.start : numbers.stop, None, None, None], images.flip(3), images)
+        return {"features": inception(from_uint8(images.to(device))).cpu()}
+
     with full_precision():
-        fake = torch.cat([inception(draw(i)).cpu() for i in range(seed, seed + num)])
-        known = torch.cat([inception(from_uint8(batch.to(device))).cpu() for batch in real.split(16)])
-    return frechet_distance(fake, known)
+        fake, real = shared_out(of_fakes, num), shared_out(of_reals, len(flipped))
+    return from_first(lambda: frechet_distance(fake["features"], real["features"]))

@@ -1,15 +1,19 @@
-"""Layouts from a trained layout generator, batch by batch, on the CPU as uint8."""
+"""Layouts from a trained layout generator, on the CPU as uint8."""
 
 import torch
 
 from SBGAN.discretize import argmax
+from SPADE.engine.evaluation import evaluating
 from SPADE.sampling import latents
 
 
-def generate_layouts(generator, num: int, seed: int, device, batch_size: int = 32, resolution=None, alpha: float = 1.0):
-    """Arg-max layouts of the latents seed .. seed + num - 1 -> uint8 [num,1,h,w]. Call it within `evaluating`."""
-    layouts = []
-    for start in range(seed, seed + num, batch_size):
-        z = latents(range(start, min(start + batch_size, seed + num)), generator.latent_dim, device)
-        layouts.append(argmax(generator(z, resolution, alpha)).cpu())
-    return torch.cat(layouts)
+def generate_layouts(generator, seeds, device, resolution=None, alpha: float = 1.0):
+    """One arg-max layout for each seed, uint8 [N,1,h,w]. Each depends on its seed alone."""
+    return layouts_of(generator, latents(seeds, generator.latent_dim, device), resolution, alpha)
+
+
+def layouts_of(generator, z, resolution=None, alpha: float = 1.0):
+    """Latents [N,latent_dim] -> uint8 [N,1,h,w], one by one: in another batch a convolution rounds differently, and an
+    argmax would jump."""
+    with evaluating(generator):
+        return torch.cat([argmax(generator(one, resolution, alpha)).cpu() for one in z.split(1)])

@@ -3,16 +3,17 @@
 from SBGAN import layout_metrics
 from SBGAN.sampling import generate_layouts
 from SPADE.engine.data import reference_layouts
+from SPADE.engine.distributed import from_first, shared_out
 from SPADE.engine.evaluation import evaluating
 from SPADE.sampling import render
-from SPADE.scores import against_real, other_split
+from SPADE.scores import against_real, draw_rows, other_split
 
 
-def sample(layout_generator, spade_generator, num: int, seed: int, device):
-    """num scenes from noise: arg-max layouts uint8 [num,1,h,w] and images uint8 [num,3,H,W]."""
+def sample(layout_generator, spade_generator, seeds, device):
+    """One scene for each seed: arg-max layouts uint8 [N,1,h,w] and images uint8 [N,3,H,W]."""
     with evaluating(layout_generator, spade_generator):
-        layouts = generate_layouts(layout_generator, num, seed, device)
-        return layouts, render(spade_generator, layouts, device, seed=seed)
+        layouts = generate_layouts(layout_generator, seeds, device)
+        return layouts, render(spade_generator, layouts, seeds, device)
 
 
 def score_layouts(layouts, store, num: int | None = None) -> dict:
@@ -36,9 +37,32 @@ def score_layout_floor(store, height: int, num: int) -> dict:
     return score_layouts(reference_layouts(store, height, num, split=other_split(store)), store, num)
 
 
-def score_generated(
-    layout_generator, spade_generator, store, num: int, seed: int, device, extractor, left_out=None
-) -> dict:
+def layout_rows(generator, num: int, seed: int, device, resolution=None, alpha: float = 1.0) -> dict | None:
+    """{"layouts": uint8 [num,1,h,w]} from noise, as of `shared_out`."""
+
+    def draw(numbers):
+        return {"layouts": generate_layouts(generator, [seed + i for i in numbers], device, resolution, alpha)}
+
+    return shared_out(draw, num)
+
+
+def scene_rows(layout_generator, spade_generator, num: int, seed: int, device, extractor) -> dict | None:
+    """{"layouts", "images", "features"} from noise, as of `draw_rows`."""
+
+    def draw(numbers):
+        layouts, images = sample(layout_generator, spade_generator, [seed + i for i in numbers], device)
+        return {"layouts": layouts, "images": images}
+
+    return draw_rows(draw, num, device, extractor)
+
+
+def score_scenes(rows: dict | None, num: int, store, device, extractor, left_out=None) -> dict:
     """Images of generated layouts against the reference split's images, and the layouts' own distances."""
-    layouts, images = sample(layout_generator, spade_generator, num, seed, device)
-    return score_layouts(layouts, store) | against_real(images, store, device, extractor, left_out)
+    row = from_first(lambda: score_layouts(rows["layouts"], store))
+    return row | against_real(rows, num, store, device, extractor, left_out)
+
+
+def score_generated(layout_generator, spade_generator, store, num: int, seed: int, device, extractor, left_out=None):
+    """The scores of scenes from noise."""
+    rows = scene_rows(layout_generator, spade_generator, num, seed, device, extractor)
+    return score_scenes(rows, num, store, device, extractor, left_out)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from SBGAN.networks import PIXEL_NORMS
 from SPADE.engine.config import harmless, require, setting
 from SPADE.engine.run_settings import RunSettings, check_run
+from SPADE.settings import ImageScores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,12 @@ class ProgressiveSettings(RunSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneSettings(RunSettings):
+class BaselineSettings(ImageScores, ProgressiveSettings):
+    """Of the RGB baseline: stage 1's, and how its images are scored."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneSettings(ImageScores, RunSettings):
     layout_name: str = setting(help="stage 1's checkpoints are in WEIGHTS/LAYOUT_NAME")
     spade_name: str = setting(help="stage 2's checkpoints are in WEIGHTS/SPADE_NAME")
     pro_iter: int | None = setting(None, "stage 1's iteration to start from; default the latest")
@@ -66,9 +72,6 @@ class FinetuneSettings(RunSettings):
     picture_every: int = harmless(500, "steps between pictures in the log")
     save_every: int = harmless(5, "epochs between checkpoints; the last is always saved")
     evaluate_every: int = harmless(5, "epochs between scores; 0: never")
-    num_eval: int = harmless(500, "images of a score")
-    inception_weights: str | None = harmless(None, "file of the FID Inception; default: cache, else download")
-    fid: bool = harmless(True, "compute FID, KID, precision and recall (--no_fid: FSD and SWD only)")
 
 
 def check_progressive(config, store, batch_sizes):

@@ -10,6 +10,8 @@ from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
 from SPADE.engine.config import setting
 from SPADE.engine.device import pick
+from SPADE.engine.distributed import rank, start
+from SPADE.engine.watch import together
 from SPADE.scoring import finish, stored_data
 
 
@@ -25,20 +27,21 @@ def run(config: ScoringSettings) -> dict:
     path = checkpoint.newest(Path(config.weights) / config.name, "finetune", config.epoch, "epoch")
     content = checkpoint.load(path, "finetune")
     store = stored_data(content, path, config)
-    device = pick(config.device)
+    device = start(pick(config.device))
 
     origin = {name: Path(file) for name, file in content["origin"].items()}
     models, files = {}, {"finetune": path}
     if all(file.is_file() for file in origin.values()):
-        models["before fine-tuning"] = load_pair(origin["layout"], origin["spade"], device)
+        models["before fine-tuning"] = load_pair(origin["layout"], origin["spade"], device, config.ema)
         files |= origin
-    else:
+    elif rank() == 0:
         print(f"{' or '.join(map(str, origin.values()))} is gone: no scores from before fine-tuning")
-    models["fine-tuned"] = load_joined(path, device)
+    models["fine-tuned"] = load_joined(path, device, config.ema)
 
     folder = Path(config.results) / config.name
-    scores = evaluate.evaluate(models, config, store, device, folder)
-    return finish(*scores, files, config, store, folder, path.parent)
+    with together():
+        scores = evaluate.evaluate(models, config, store, device, folder)
+        return finish(*scores, files, config, store, folder, path.parent)
 
 
 @exit_on_user_error

@@ -20,7 +20,7 @@ from SPADE.engine.distributed import rank, start
 from SPADE.engine.images import colour_layouts, enlarge, sheet
 from SPADE.engine.run_folder import RunFolder
 from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
-from SPADE.scores import find_inception, numbers
+from SPADE.scores import find_extractor, numbers
 from SPADE.train import perceptual_network
 from SPADE.training_loop import pictures as real_layout_pictures
 
@@ -30,7 +30,7 @@ def make_pictures(store, device, num: int = 8):
     colours = torch.from_numpy(store.label_space.colours)
 
     def pictures(layout_generator, spade_generator):
-        layouts, images = sample(layout_generator, spade_generator, num, 0, device)
+        layouts, images = sample(layout_generator, spade_generator, range(num), device)
         layouts = enlarge(colour_layouts(layouts, colours), store.height, store.width)
         generated = sheet([layouts, images])  # [3,2*H+...,W*num+...]
         return torch.cat([generated, real_layout_pictures(spade_generator, store, device, num=num)], 1)
@@ -54,13 +54,10 @@ def run(config: FinetuneSettings) -> Path:
     vgg = perceptual_network(config, device)
     evaluate = None
     if config.evaluate_every:
-        inception, left_out = find_inception(config)
-        if left_out:
-            print(f"FID is left out of the scores: {left_out}")
+        how = (store, config.num_eval, 0, device, *find_extractor(config))
 
         def evaluate(layout_generator, spade_generator):
-            scores = score_generated(layout_generator, spade_generator, store, config.num_eval, 0, device, inception)
-            return numbers(scores, "score_generated/")
+            return numbers(score_generated(layout_generator, spade_generator, *how), "score_generated/")
 
     # --- Networks ---
     folder.begin(config, data_record(store), origin=origin.values(), constant_images=lambda config: (

@@ -8,22 +8,23 @@ from SBGAN.baseline import image_domain
 from SBGAN.networks import ImageGenerator, ProgressiveDiscriminator
 from SBGAN.progressive_loop import train
 from SBGAN.schedule import make_phases, parse_batch_sizes
-from SBGAN.settings import ProgressiveSettings, check_progressive
+from SBGAN.settings import BaselineSettings, check_progressive
 from SPADE.engine import config as settings
 from SPADE.engine.config import require
 from SPADE.engine.data import data_record
 from SPADE.engine.device import pick, place, seed_everything
 from SPADE.engine.distributed import start
+from SPADE.scores import find_extractor
 
 
 def check_sampler(config):
     """Images are not sampled from class scores."""
     for flag in ("temperature", "floor"):
-        default, found = ProgressiveSettings.__dataclass_fields__[flag].default, getattr(config, flag)
+        default, found = BaselineSettings.__dataclass_fields__[flag].default, getattr(config, flag)
         require(found == default, flag, found, f"{default} here", "leave it out: it belongs to the sampler of layouts")
 
 
-def run(config: ProgressiveSettings) -> Path:
+def run(config: BaselineSettings) -> Path:
     store = open_store(config.store)
     batch_sizes = parse_batch_sizes(config.batch_sizes)
     check_progressive(config, store, batch_sizes)
@@ -38,12 +39,13 @@ def run(config: ProgressiveSettings) -> Path:
     discriminator = ProgressiveDiscriminator(3, minibatch_stats=config.minibatch_stats, **shared)
     phases = make_phases(config.max_dim, store["train"].draws_per_epoch, config.epochs, config.batch_size, batch_sizes)
     networks = place(generator, device), place(discriminator, device)
-    return train(config, phases, data_record(store), *networks, image_domain(config, store, device), device)
+    domain = image_domain(config, store, device, find_extractor(config)[0])
+    return train(config, phases, data_record(store), *networks, domain, device)
 
 
 @exit_on_user_error
 def main(arguments=None):
-    path = run(settings.parse(ProgressiveSettings, arguments, "SBGAN.train_progressive"))
+    path = run(settings.parse(BaselineSettings, arguments, "SBGAN.train_progressive"))
     print(f"RGB baseline saved to {path}")
 
 

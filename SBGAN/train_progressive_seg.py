@@ -8,19 +8,20 @@ from datasets.errors import exit_on_user_error
 from datasets.labels import one_hot
 from datasets.packed import open_store
 from datasets.reader import Reader
-from SBGAN import discretize, layout_metrics
+from SBGAN import discretize
 from SBGAN.losses import layout_entropy
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
 from SBGAN.progressive_loop import Domain, train
 from SBGAN.sampling import generate_layouts
 from SBGAN.schedule import make_phases, parse_batch_sizes
+from SBGAN.scores import layout_rows, score_layouts
 from SBGAN.settings import ProgressiveSettings, check_progressive
 from SPADE.engine import config as settings
-from SPADE.engine.data import data_record, reference_layouts
+from SPADE.engine.data import data_record
 from SPADE.engine.device import pick, place, seed_everything, to_device
-from SPADE.engine.distributed import rank, start, world_size
-from SPADE.engine.evaluation import evaluating
+from SPADE.engine.distributed import from_first, rank, start, world_size
 from SPADE.engine.images import colour_layouts, enlarge, square_sheet
+from SPADE.scores import numbers
 
 STAGE, PREFIX = "layout_gan", "layout"
 
@@ -44,19 +45,13 @@ def layout_domain(config, store, device) -> Domain:
         return {"layout_entropy": layout_entropy(log_probabilities)}
 
     def pictures(generator, resolution, alpha):
-        with evaluating(generator):
-            layouts = generate_layouts(generator, 32, 0, device, resolution=resolution, alpha=alpha)
+        layouts = generate_layouts(generator, range(32), device, resolution, alpha)
         height = max(64, resolution)
         return square_sheet(enlarge(colour_layouts(layouts, colours), height, height * store.aspect))
 
     def evaluate(generator, resolution, alpha):
-        with evaluating(generator):
-            generated = generate_layouts(generator, config.num_eval, 0, device, resolution=resolution, alpha=alpha)
-        real_layouts = reference_layouts(store, resolution, config.num_eval)
-        return {
-            "fsd": layout_metrics.fsd(real_layouts, generated),
-            "fsd_grid": layout_metrics.fsd_grid(real_layouts, generated),
-        }
+        rows = layout_rows(generator, config.num_eval, 0, device, resolution, alpha)
+        return from_first(lambda: numbers(score_layouts(rows["layouts"], store)))
 
     return Domain(STAGE, PREFIX, real, noise, sample, statistics, pictures, evaluate)
 

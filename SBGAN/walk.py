@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 from SBGAN.model import Model
+from SBGAN.sampling import layouts_of
 from SBGAN.saving import replacing
-from SPADE.engine.evaluation import evaluating
 from SPADE.engine.images import colour_layouts, enlarge
 from SPADE.sampling import latents
 
@@ -37,8 +37,7 @@ def walk_frames(model: Model, seeds, frames: int, progress=lambda frames: frames
     if model.spade_generator.style_dim:
         style = latents(seeds[:1], model.spade_generator.style_dim, model.device)
     for z in progress(closed_walk(points, frames)):
-        with evaluating(model.layout_generator):
-            layout = model.layouts_of(z[None])
+        layout = layouts_of(model.layout_generator, z[None])
         image = model.render(layout, None, style)
         yield torch.cat([enlarge(colour_layouts(layout, colours), height, width)[0], image[0]], 1)
 

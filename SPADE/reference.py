@@ -11,15 +11,15 @@ import numpy as np
 import torch
 
 from datasets.reader import in_order
-from SPADE.metrics.features import Extractor
+from SPADE.engine.distributed import from_first, rank, shared_out
+from SPADE.metrics.features import Extractor, with_features
 
 FORMAT = 1  # counts up when features of the same images by the same network come to be other numbers
 
 
-def real_images(split, num: int, height: int | None = None):
-    """The first images of a split, never flipped nor cropped at random: uint8 [min(num, n),3,h,w]."""
-    num = min(num, len(split))
-    return torch.cat([in_order(split, i, min(i + 64, num), height)[0] for i in range(0, num, 64)])
+def real_images(split, numbers: range, height: int | None = None):
+    """Images of a split, never flipped nor cropped at random: uint8 [len(numbers),3,h,w]."""
+    return in_order(split, numbers.start, numbers.stop, height)[0]
 
 
 def cache_folder() -> Path:
@@ -38,18 +38,34 @@ def cache_key(store, split_name: str, num: int, height: int, extractor: Extracto
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
-def real_features(store, split_name: str, images, extractor: Extractor, device):
-    """Features [n,D] of the first n images of a split, which are given: uint8 [n,3,h,w]."""
-    file = cache_folder() / f"{cache_key(store, split_name, len(images), images.shape[2], extractor)}.npy"
+def real_rows(store, split_name: str, num: int, height: int, extractor: Extractor | None, device) -> dict | None:
+    """The first `num` images of a split and their features, as of `shared_out`: {"images": [n,3,h,w], "features"}."""
+    split = store[split_name]
+    num = min(num, len(split))
+    file = known = None
+    if extractor and rank() == 0:
+        file = cache_folder() / f"{cache_key(store, split_name, num, height, extractor)}.npy"
+        known = kept(file, num)
+    compute = extractor if from_first(lambda: known is None) else None
+
+    def draw(numbers):
+        return {"images": real_images(split, numbers, height)}
+
+    rows = shared_out(with_features(draw, compute, device), num)
+    if known is not None:
+        rows["features"] = known
+    elif file:
+        keep(rows["features"].numpy(), file)
+    return rows
+
+
+def kept(file: Path, num: int):
+    """Features [num,D] that were kept, or None."""
     try:
         found = torch.from_numpy(np.load(file, allow_pickle=False))
-        if found.ndim == 2 and len(found) == len(images):
-            return found
     except (OSError, ValueError):  # not there, or damaged
-        pass
-    features = extractor.features(images, device)
-    keep(features.numpy(), file)
-    return features
+        return None
+    return found if found.ndim == 2 and len(found) == num else None
 
 
 def keep(features, file: Path):

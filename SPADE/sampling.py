@@ -1,4 +1,4 @@
-"""Images from a trained SPADE generator, batch by batch, on the CPU as uint8."""
+"""Images from a trained SPADE generator, on the CPU as uint8."""
 
 import torch
 
@@ -11,16 +11,10 @@ def latents(seeds, dim: int, device) -> torch.Tensor:
     return torch.stack(rows).to(device)
 
 
-def render(generator, layouts, device, batch_size: int = 16, seed: int = 0):
-    """Layouts uint8 [N,1,h,w] -> images uint8 [N,3,H,W]. Call it within `evaluating`.
+def render(generator, layouts, seeds, device):
+    """Layouts uint8 [N,1,h,w] -> images uint8 [N,3,H,W], as one batch. Call it within `evaluating`.
 
-    A generator with styles gets one standard normal style for each layout, drawn from seed, seed + 1, ...
+    A generator with styles gets one standard normal style for each layout, drawn from its seed.
     """
-    images = []
-    for start in range(0, len(layouts), batch_size):
-        batch = layouts[start : start + batch_size].to(device)
-        style = None
-        if generator.style_dim:
-            style = latents(range(seed + start, seed + start + len(batch)), generator.style_dim, device)
-        images.append(to_uint8(generator(batch, style=style)).cpu())
-    return torch.cat(images)
+    style = latents(seeds, generator.style_dim, device) if generator.style_dim else None
+    return to_uint8(generator(layouts.to(device), style=style)).cpu()

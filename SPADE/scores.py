@@ -5,19 +5,18 @@ from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
-import torch
-
 from datasets.errors import UserError
-from SPADE.engine.checkpoint import file_hash
+from datasets.reader import layouts_in_order
+from SPADE.engine.checkpoint import file_hash, has_average
 from SPADE.engine.config import require
-from SPADE.engine.data import ordered_pairs
+from SPADE.engine.distributed import from_first, rank, shared_out
 from SPADE.engine.evaluation import evaluating
-from SPADE.metrics.features import Extractor
-from SPADE.metrics.fidelity import FEWEST_IMAGES
+from SPADE.metrics.features import Extractor, with_features
 from SPADE.metrics.scores import score_images
 from SPADE.pretrained import inception_weights
-from SPADE.reference import real_features, real_images
+from SPADE.reference import real_rows
 from SPADE.sampling import render
+from SPADE.settings import ImageScores
 
 COLUMNS = (
     ("fsd", "fsd_grid", "swd")
@@ -26,50 +25,66 @@ COLUMNS = (
 )
 
 
-def find_inception(config):
-    """What `find_extractor` finds for a training's settings."""
-    return find_extractor(config.fid, config.inception_weights)
+def find_extractor(config: ImageScores):
+    """(feature network or None, why it is None, which is said).
 
-
-def find_extractor(fid: bool, inception=None, other=None):
-    """(feature network or None, why it is None).
-
-    fid: False leaves it out; inception: file of the standard weights, default the cache, else a download; other: file
-    of another feature network to take instead. A file that was named must be there; where nothing was named and no
-    weights can be had, FID is left out.
+    A file that was named must be there; where nothing was named and no weights can be had, FID is left out.
     """
+    other, inception, left_out = config.feature_extractor, config.inception_weights, "--no_fid was given"
     if other is not None:
         require(Path(other).is_file(), "feature_extractor", other, "a file", "name a feature network's file")
         return Extractor(Path(other), standard=False), None
-    if not fid:
-        return None, "--no_fid was given"
-    try:
-        return Extractor(Path(inception_weights(inception)), standard=True), None
-    except UserError as error:
-        if inception:
-            raise
-        return None, str(error)
+    if config.fid:
+        try:
+            from_first(inception_weights, inception)  # the other processes find what is downloaded here
+            return Extractor(Path(inception_weights(inception)), standard=True), None
+        except UserError as error:
+            if inception:
+                raise
+            left_out = str(error)
+    if rank() == 0:
+        print(f"FID is left out of the scores: {left_out}")
+    return None, left_out
 
 
-def against_real(fake, store, device, extractor, left_out=None, num: int | None = None) -> dict:
-    """Scores of images uint8 [N,3,h,w] against the first `num` (default N) real ones of the reference split."""
-    real = real_images(store[store.reference], num or len(fake), fake.shape[2])
-    features = None
-    if extractor and min(len(fake), len(real)) >= FEWEST_IMAGES:
-        features = real_features(store, store.reference, real, extractor, device)
-    return score_images(fake, real, extractor, device, features, left_out or "no feature network was given")
+def draw_rows(draw, num: int, device, extractor) -> dict | None:
+    """draw: range of numbers -> {"images": uint8 [n,3,h,w], ...}. These and "features", of range(num): the processes
+    share the work, and process 0 gets the rows."""
+    return shared_out(with_features(draw, extractor, device), num)
+
+
+def against_real(rows: dict | None, num: int, store, device, extractor, left_out=None, height=None) -> dict:
+    """Scores of images and features, as of `draw_rows`, against the first `num` real ones of the reference split.
+
+    height: of the images, default the store's. All processes call it, process 0 computes, all get the scores.
+    """
+    real = real_rows(store, store.reference, num, height or store.height, extractor, device)
+
+    def scores():
+        features = rows.get("features"), real.get("features")
+        why = left_out or "no feature network was given"
+        return score_images(rows["images"], real["images"], extractor, device, *features, why)
+
+    return from_first(scores)
 
 
 def score_real_layouts(generator, store, num: int, device, extractor, left_out=None) -> dict:
     """Images drawn from the reference split's layouts against its images."""
-    with evaluating(generator):
-        drawn = [render(generator, labels, device) for _, labels in ordered_pairs(store[store.reference], num)]
-    return against_real(torch.cat(drawn), store, device, extractor, left_out)
+    split = store[store.reference]
+
+    def draw(numbers):
+        labels = layouts_in_order(split, numbers.start, numbers.stop, store.height)
+        with evaluating(generator):
+            return {"images": render(generator, labels, numbers, device)}
+
+    rows = draw_rows(draw, min(num, len(split)), device, extractor)
+    return against_real(rows, num, store, device, extractor, left_out)
 
 
 def score_floor(store, num: int, device, extractor, left_out=None, height: int | None = None) -> dict:
     """Real images of the other split against the reference split's: no generator can be expected below."""
-    return against_real(real_images(store[other_split(store)], num, height), store, device, extractor, left_out, num)
+    rows = real_rows(store, other_split(store), num, height or store.height, extractor, device)
+    return against_real(rows, num, store, device, extractor, left_out, height)
 
 
 def other_split(store) -> str:
@@ -77,12 +92,19 @@ def other_split(store) -> str:
     return next(name for name in store.splits if name != store.reference)
 
 
-def make_record(checkpoints: dict, store, num: int, seed: int, scores: dict, left_out: str | None) -> dict:
-    """One JSON-ready record: what was scored, how, on what, and with which versions."""
+def make_record(checkpoints: dict, averaged: bool, store, num: int, seed: int, scores: dict, left_out) -> dict:
+    """One JSON-ready record: what was scored, how, on what, and with which versions.
+
+    averaged: were the averages of the weights scored, where there are some?
+    """
     reference = store[store.reference]
+    files = {
+        name: {"file": str(path), "sha256": file_hash(path), "weights": scored_weights(path, averaged)}
+        for name, path in checkpoints.items()
+    }
     return {
         "time": datetime.now().isoformat(timespec="seconds"),
-        "checkpoints": {name: {"file": str(path), "sha256": file_hash(path)} for name, path in checkpoints.items()},
+        "checkpoints": files,
         "data": {"name": store.name, "label_space": store.label_space.hash, "reference_split": store.reference},
         "size": [store.height, store.width],
         "counts": {"generated": num, "reference": min(num, len(reference))},
@@ -91,6 +113,10 @@ def make_record(checkpoints: dict, store, num: int, seed: int, scores: dict, lef
         "scores": scores,
         "versions": {name: version(name) for name in ("torch", "numpy", "torch-fidelity")},
     }
+
+
+def scored_weights(path: Path, averaged: bool) -> str:
+    return "average" if averaged and has_average(path) else "last"
 
 
 def append_record(record: dict, folder: Path):

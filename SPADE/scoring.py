@@ -8,19 +8,18 @@ from pathlib import Path
 from datasets.errors import UserError
 from datasets.packed import Store, open_store
 from SPADE.engine.config import require, setting
+from SPADE.engine.distributed import rank
 from SPADE.scores import append_record, make_record, table
+from SPADE.settings import ImageScores
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scoring:
+class Scoring(ImageScores):
     store: str | None = setting(None, "packed data set to score against; default the one it was trained on")
     results: str = setting("results", "pictures and scores go to RESULTS/NAME, the name of the checkpoint's folder")
     device: str | None = setting(None, "cpu, cuda or cuda:N; default cuda if there is one")
     seed: int = setting(0, "of the first latent; sample i has seed + i")
-    num_eval: int = setting(500, "images of a score")
-    inception_weights: str | None = setting(None, "file of the FID Inception; default: cache, else download")
-    feature_extractor: str | None = setting(None, "TorchScript or .pt2, uint8 [N,3,H,W] -> [N,D], instead of Inception")
-    fid: bool = setting(True, "compute FID, KID, precision and recall (--no_fid: FSD and SWD only)")
+    ema: bool = setting(True, "score the averages of the weights, where there are some (--no_ema: the last weights)")
 
 
 def check_samples(config: Scoring, sets: int = 1):
@@ -65,8 +64,10 @@ def check_label_space(a: dict, a_path, b: dict, b_name: str):
 
 
 def finish(scores, left_out, files: dict, config: Scoring, store: Store, folder: Path, weights: Path) -> dict:
-    """Writes the record to folder/scores.json and as a line of weights/metrics.jsonl; prints the table."""
-    record = make_record(files, store, config.num_eval, config.seed, scores, left_out)
+    """Writes the record to folder/scores.json and as a line of weights/metrics.jsonl; prints the table. Process 0."""
+    record = make_record(files, config.ema, store, config.num_eval, config.seed, scores, left_out)
+    if rank() > 0:
+        return record
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f".scores.{os.getpid()}.json"
     temporary.write_text(json.dumps(record, indent=1) + "\n")

@@ -8,7 +8,19 @@ from SPADE.networks import UPSAMPLINGS
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpadeSettings(RunSettings):
+class ImageScores:
+    """The flags of all programs that score images, in training or after it."""
+
+    num_eval: int = harmless(500, "images of a score")
+    inception_weights: str | None = harmless(None, "file of the FID Inception; default: cache, else download")
+    feature_extractor: str | None = harmless(
+        None, "TorchScript or .pt2, uint8 [N,3,H,W] -> [N,D], instead of Inception"
+    )
+    fid: bool = harmless(True, "compute FID, KID, precision and recall (--no_fid: FSD and SWD only)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpadeSettings(ImageScores, RunSettings):
     batch_size: int = setting(24, "over all processes")
     niter: int = setting(100, "epochs at the full learning rate")
     niter_decay: int = setting(100, "further epochs, learning rate linearly to 0")
@@ -34,9 +46,6 @@ class SpadeSettings(RunSettings):
     picture_every: int = harmless(500, "steps between pictures in the log")
     save_every: int = harmless(10, "epochs between checkpoints; the last is always saved")
     evaluate_every: int = harmless(10, "epochs between scores; 0: never")
-    num_eval: int = harmless(500, "images of a score")
-    inception_weights: str | None = harmless(None, "file of the FID Inception; default: cache, else download")
-    fid: bool = harmless(True, "compute FID, KID, precision and recall (--no_fid: FSD and SWD only)")
 
     @property
     def d_strides(self):

@@ -8,7 +8,9 @@ from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
 from SPADE.engine.config import setting
 from SPADE.engine.device import pick
+from SPADE.engine.distributed import rank, start
 from SPADE.engine.images import save_png
+from SPADE.engine.watch import together
 from SPADE.networks import SPADEGenerator, StyleEncoder
 from SPADE.scores import find_extractor, score_floor, score_real_layouts
 from SPADE.scoring import Scoring, check_samples, finish, stored_data
@@ -27,22 +29,24 @@ def run(config: TestSettings) -> dict:
     path = checkpoint.newest(Path(config.weights) / config.name, STAGE, config.epoch, "epoch")
     content = checkpoint.load(path, STAGE)
     store = stored_data(content, path, config)
-    device = pick(config.device)
-    extractor, left_out = find_extractor(config.fid, config.inception_weights, config.feature_extractor)
-    if left_out:
-        print(f"FID is left out of the scores: {left_out}")
+    device = start(pick(config.device))
+    extractor, left_out = find_extractor(config)
 
     networks = content["networks"]
-    generator = checkpoint.rebuild(SPADEGenerator, networks["generator"], device)
-    encoder = checkpoint.rebuild(StyleEncoder, networks["encoder"], device) if "encoder" in networks else None
+    generator = checkpoint.rebuild(SPADEGenerator, networks["generator"], device, config.ema)
+    encoder = None
+    if "encoder" in networks:
+        encoder = checkpoint.rebuild(StyleEncoder, networks["encoder"], device, config.ema)
     how = (store, config.num_eval, device, extractor, left_out)
-    scores = {
-        "real layouts": score_real_layouts(generator, *how),
-        "floor: real against real": score_floor(*how),
-    }
     folder = Path(config.results) / config.name
-    save_png(pictures(generator, store, device, encoder), folder / "contact_sheet.png")
-    return finish(scores, left_out, {STAGE: path}, config, store, folder, path.parent)
+    with together():
+        scores = {
+            "real layouts": score_real_layouts(generator, *how),
+            "floor: real against real": score_floor(*how),
+        }
+        if rank() == 0:
+            save_png(pictures(generator, store, device, encoder), folder / "contact_sheet.png")
+        return finish(scores, left_out, {STAGE: path}, config, store, folder, path.parent)
 
 
 @exit_on_user_error

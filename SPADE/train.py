@@ -9,7 +9,7 @@ from SPADE.engine.device import pick, seed_everything
 from SPADE.engine.distributed import rank, start
 from SPADE.perceptual import VGG19Features
 from SPADE.pretrained import vgg19_weights
-from SPADE.scores import find_inception, numbers, score_real_layouts
+from SPADE.scores import find_extractor, numbers, score_real_layouts
 from SPADE.settings import SpadeSettings, check
 from SPADE.training_loop import train
 
@@ -29,13 +29,10 @@ def run(config: SpadeSettings) -> Path:
     vgg = perceptual_network(config, device)
     evaluate = None
     if config.evaluate_every:
-        inception, left_out = find_inception(config)
-        if left_out:
-            print(f"FID is left out of the scores: {left_out}")
+        how = (store, config.num_eval, device, *find_extractor(config))
 
         def evaluate(generator):
-            scores = score_real_layouts(generator, store, config.num_eval, device, inception)
-            return numbers(scores, "score_real_layouts/")
+            return numbers(score_real_layouts(generator, *how), "score_real_layouts/")
 
     seed_everything(config.seed)
     return train(config, store, device, vgg, evaluate)

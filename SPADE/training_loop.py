@@ -128,7 +128,7 @@ def train(config, store, device, vgg, evaluate=None) -> Path:
                 log.picture("layout_generated_real", drawn, seen)
 
             # --- Evaluation and checkpoint, where an epoch that asks for it has ended ---
-            if evaluate and rank() == 0 and ended(before, seen, epoch_images, config.evaluate_every, last):
+            if evaluate and ended(before, seen, epoch_images, config.evaluate_every, last):
                 log.scalars(evaluate(state.shown("generator")), seen)
             scheduled = ended(before, seen, epoch_images, config.save_every, last)
             if scheduled or stop.signal or every(config.resume_every, steps):

@@ -75,6 +75,12 @@ def newest(folder: Path, prefix: str, number: int | None = None, flag: str = "")
     return found[number]
 
 
+def has_average(path: Path) -> bool:
+    """Does a checkpoint hold a moving average of any network's weights?"""
+    content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    return any("average" in entry for entry in content["networks"].values())
+
+
 def number_of(path: Path) -> int:
     """Of PREFIX_NUMBER.pt."""
     return int(path.stem.rsplit("_", 1)[1])

@@ -5,7 +5,7 @@ import json
 
 import torch
 
-from datasets.reader import in_order
+from datasets.reader import layouts_in_order
 
 
 def data_record(store) -> dict:
@@ -26,14 +26,7 @@ def content_hash(split) -> str:
     return hashlib.sha256(json.dumps([split.names, split.weights, split.crc32]).encode()).hexdigest()[:16]
 
 
-def ordered_pairs(split, num: int, batch_size: int = 64):
-    """The first `num` pairs of a split, neither flipped nor cropped at random, in batches."""
-    num = min(num, len(split))
-    for start in range(0, num, batch_size):
-        yield in_order(split, start, min(start + batch_size, num))
-
-
 def reference_layouts(store, height: int, num: int, split: str | None = None) -> torch.Tensor:
     """Real layouts that scores compare with (or of another split), uint8 [min(num, n),1,height,aspect*height]."""
     split = store[split or store.reference]
-    return in_order(split, 0, min(num, len(split)), height)[1]
+    return layouts_in_order(split, 0, min(num, len(split)), height)

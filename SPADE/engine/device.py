@@ -1,6 +1,7 @@
 """Where a program runs: decided once, here."""
 
 import hashlib
+import os
 import random
 
 import numpy as np
@@ -14,7 +15,7 @@ def pick(name: str | None = None) -> torch.device:
     """CUDA by default; without one the CPU, which is said once."""
     if name is None:
         name = "cuda" if torch.cuda.is_available() else "cpu"
-        if name == "cpu":
+        if name == "cpu" and os.environ.get("RANK", "0") == "0":
             print("no CUDA device found: running on the CPU", flush=True)
     try:
         device = torch.device(name)

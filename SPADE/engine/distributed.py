@@ -4,12 +4,17 @@ No wrappers around networks: parameters are broadcast once, gradients are averag
 """
 
 import os
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 
 from datasets.errors import UserError
 from SPADE.engine.watch import waiting_for_others
+
+BATCH = 16  # rows that are computed at once of what is shared out
+# Process 0 may be busy with scores for longer than NCCL's ten minutes; who dies or hangs is found by `together`.
+TIMEOUT = timedelta(hours=2)
 
 
 def start(device: torch.device) -> torch.device:
@@ -20,7 +25,7 @@ def start(device: torch.device) -> torch.device:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     return device
 
 
@@ -42,8 +47,9 @@ def broadcast(*networks):
 
 def total(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor, which is overwritten by its sum over the processes."""
-    with waiting_for_others():
-        dist.all_reduce(tensor)
+    if world_size() > 1:
+        with waiting_for_others():
+            dist.all_reduce(tensor)
     return tensor
 
 
@@ -80,10 +86,31 @@ def from_first(function, *arguments):
             outcome[0] = function(*arguments)
         except UserError as error:
             outcome[1] = str(error)
-    dist.broadcast_object_list(outcome, 0)
+    with waiting_for_others():
+        dist.broadcast_object_list(outcome, 0)
     if outcome[1] is not None:
         raise UserError(outcome[1])
     return outcome[0]
+
+
+def shared_out(function, num: int) -> dict | None:
+    """What function gives for range(num), whose batches are dealt out to the processes: {name: rows [num,...]} on
+    process 0, None on the others.
+
+    function: range of at most BATCH numbers -> {name: rows, a tensor on the CPU}. It sees the same batches for any
+    number of processes, so that the rows are the same to the bit.
+    """
+    batches = [range(i, min(i + BATCH, num)) for i in range(0, num, BATCH)]
+    mine = [function(numbers) for numbers in batches[rank() :: world_size()]]
+    dealt = [mine]
+    if world_size() > 1:
+        dealt = [None] * world_size() if rank() == 0 else None
+        with waiting_for_others():
+            dist.gather_object(mine, dealt)
+    if rank() > 0:
+        return None
+    in_order = [dealt[k % world_size()][k // world_size()] for k in range(len(batches))]
+    return {name: torch.cat([rows[name] for rows in in_order]) for name in in_order[0]}
 
 
 def barrier():

@@ -30,6 +30,16 @@ class Extractor:
             return extract_features(load_network(self.path, self.standard, str(device)), images, batch_size, device)
 
 
+def with_features(draw, extractor: Extractor | None, device):
+    """draw: numbers -> {"images", ...}. The same with "features" of the images, unless there is no extractor."""
+
+    def drawn(numbers):
+        rows = draw(numbers)
+        return rows | {"features": extractor.features(rows["images"], device)} if extractor else rows
+
+    return drawn
+
+
 @functools.lru_cache(maxsize=1)
 def load_network(path: Path, standard: bool, device: str):
     return inception_network(path, device) if standard else users_network(path, device)

@@ -20,7 +20,8 @@ def score_images(
     real,  # uint8 [M,3,H,W]
     extractor: Extractor | None = None,  # None leaves out what needs a feature network
     device="cpu",
-    real_features=None,  # float [M,D], where they are known already
+    fake_features=None,  # float [N,D], where they are known already
+    real_features=None,  # float [M,D], the same
     left_out_because="no feature network was given",
 ):
     """A JSON-able record: counts, size, swd, fid, kid, kid_std, precision, recall, diversity, protocol.
@@ -47,7 +48,7 @@ def score_images(
         diversity(record, small_pixels(fake), small_pixels(real), "pixels averaged to 16 rows, root mean square")
         return record
 
-    fake_features = extractor.features(fake, device)
+    fake_features = extractor.features(fake, device) if fake_features is None else fake_features
     real_features = extractor.features(real, device) if real_features is None else real_features
     scores = feature_scores(fake_features, real_features)
     name = f"{extractor.path.name} (SHA-256 {extractor.digest[:8]})"

@@ -17,12 +17,13 @@ class Untrained:
 
         self.folder, self.store_path, self.store = folder, store_path, open_store(store_path)
 
-    def save(self, stage, name, networks, **more):
+    def save(self, stage, name, networks, averages=None, **more):
+        averages = averages or {}
         content = {
             "config": {"store": str(self.store_path)},
             "data": data_record(self.store),
             "images_seen": 100,
-            "networks": {key: checkpoint.record(network) for key, network in networks.items()},
+            "networks": {key: checkpoint.record(net, averages.get(key)) for key, net in networks.items()},
         }
         path = self.folder / "weights" / stage / name
         checkpoint.save(path, stage, content | more)
@@ -35,6 +36,9 @@ class Untrained:
         store = self.store
         generator = SPADEGenerator(store.label_space.num_classes, store.height, store.width, 4, 5, 8, style_dim)
         return initialise(generator, gain=1.2)  # images that differ: at SPADE's 0.02 all are grey
+
+    def image_generator(self):
+        return ImageGenerator(3, 2, 16, 8, fmap_max=16)
 
     def joined(self, style=False, name="finetune_1.pt"):
         networks = {
@@ -51,7 +55,7 @@ class Untrained:
         return self.save("spade", "spade_1.pt", {"generator": self.spade_generator()}, epoch=1)
 
     def image(self):
-        return self.save("image_gan", "image_1.pt", {"generator": ImageGenerator(3, 2, 16, 8, fmap_max=16)})
+        return self.save("image_gan", "image_1.pt", {"generator": self.image_generator()})
 
 
 @pytest.fixture(scope="session")

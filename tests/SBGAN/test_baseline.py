@@ -14,7 +14,7 @@ from SBGAN.settings import ProgressiveSettings
 from SPADE import test as test_spade
 from SPADE.engine import checkpoint
 
-TINY = ["--max_dim", "16", "--epochs", "1", "--batch_size", "8", "--fmap_max", "8", "--latent_dim", "8"]
+TINY = ["--no_fid", "--max_dim", "16", "--epochs", "1", "--batch_size", "8", "--fmap_max", "8", "--latent_dim", "8"]
 SCORED = ["--num_eval", "8", "--no_fid"]
 
 

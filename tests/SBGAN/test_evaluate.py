@@ -88,6 +88,36 @@ def test_stages_1_and_2_as_one(untrained, tmp_path):
     assert {"fsd", "swd"} <= set(scores["generated"]) and {"fsd", "swd"} <= set(scores["floor: real against real"])
 
 
+def three_checkpoints(untrained, stage, make, prefix):
+    """Of a network, of another one, and of the first with the other as its average."""
+    last, average = make(), make()
+    named = {"generator": last}, {"generator": average}
+    more = {"resolution": 16, "alpha": 1.0, "epoch": 1}
+    return (
+        untrained.save(stage, f"{prefix}_11.pt", named[0], **more),
+        untrained.save(stage, f"{prefix}_12.pt", named[1], **more),
+        untrained.save(stage, f"{prefix}_13.pt", named[0], averages=named[1], **more),
+    )
+
+
+@pytest.mark.parametrize("stage", ["layout", "spade", "image"])
+def test_averages_or_the_last_weights(untrained, tmp_path, stage):
+    full = {"layout": "layout_gan", "spade": "spade", "image": "image_gan"}[stage]
+    make = {"layout": untrained.layout_generator, "spade": untrained.spade_generator,
+            "image": untrained.image_generator}[stage]  # fmt: skip
+    last, average, both = three_checkpoints(untrained, full, make, stage)
+    found = {}
+    for name, (path, *flags) in {
+        "last": (last,), "last without averages": (last, "--no_ema"), "average": (average,), "both": (both,),
+        "both without averages": (both, "--no_ema"),
+    }.items():  # fmt: skip
+        record = run(path, tmp_path, "--no_fid", "--no_copy_check", *flags)
+        found[name] = record["scores"], record["checkpoints"][full]["weights"]
+    assert found["both"] == (found["average"][0], "average")
+    assert found["last"][1] == "last" and found["last"][0] != found["average"][0]
+    assert found["both without averages"] == found["last without averages"] == found["last"]
+
+
 def test_equal_sets_score_as_equal(toy_store):
     # With both splits one and the same the floor is 0, whatever the measure.
     store = open_store(toy_store)

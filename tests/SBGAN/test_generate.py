@@ -43,6 +43,23 @@ def test_files_are_pairs_and_agree_with_each_other(checkpoint, untrained, tmp_pa
     assert about["settings"]["seed"] == 5 and len(about["classes"]) == space.num_classes
 
 
+def test_averages_or_the_last_weights(untrained, tmp_path):
+    networks, averages = (
+        {"layout_generator": untrained.layout_generator(), "spade_generator": untrained.spade_generator()}
+        for _ in range(2)
+    )
+    paths = {
+        "last": untrained.save("finetune", "finetune_11.pt", networks),
+        "average": untrained.save("finetune", "finetune_12.pt", averages),
+        "both": untrained.save("finetune", "finetune_13.pt", networks, averages=averages),
+    }
+    for name, path in paths.items():
+        run(path, tmp_path / name, "--num", 1)
+    run(paths["both"], tmp_path / "both, last", "--num", 1, "--no_ema")
+    image = {folder.name: (folder / "images/00000000.png").read_bytes() for folder in tmp_path.iterdir()}
+    assert image["both"] == image["average"] != image["last"] == image["both, last"]
+
+
 def test_a_sample_depends_on_its_seed_alone(checkpoint):
     model = load(checkpoint, device="cpu")
     layouts, images = model.sample(range(9))

@@ -24,8 +24,7 @@ def extractor(tmp_path, monkeypatch):
 
 
 def features(store, extractor, split="val", num=8):
-    images = reference.real_images(store[split], num)
-    return reference.real_features(store, split, images, extractor, "cpu")
+    return reference.real_rows(store, split, num, store.height, extractor, "cpu")["features"]
 
 
 def test_computed_once(toy_store, extractor, monkeypatch):
