@@ -4,10 +4,12 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -24,6 +26,7 @@ from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
 from tests.runs import MAIN as MAINS
 from tests.runs import SignalAt, arguments, differences, final, processes, train
 
+ROOT = Path(__file__).parents[2]
 CLASSES, BATCH = 5, 8
 
 
@@ -195,6 +198,48 @@ def test_who_dies_or_hangs_within_a_step_ends_the_other_which_names_it(toy_store
     text = (tmp_path / "stderr").read_text()
     assert statuses[1 - rank] == 1, (statuses, text)
     assert re.search(f"error: process {rank}[ ,].*({complaint})", text), text
+
+
+DRIVER = """
+import os, signal, sys, threading
+import torch
+from SPADE.train import main
+
+updates, step = [], torch.optim.Adam.step
+
+def step_or_act(optimizer, *arguments, **more):
+    updates.append(1)
+    if os.environ["RANK"] == sys.argv[1] and len(updates) == 9:  # in the fifth step
+        {act}
+    return step(optimizer, *arguments, **more)
+
+torch.optim.Adam.step = step_or_act
+main(sys.argv[2:])
+"""
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    "rank, act, complaint",
+    [
+        (0, "os.kill(os.getpid(), signal.SIGSTOP)", "has not been heard of"),
+        (0, "threading.Event().wait()", "has been in one step for 4"),
+        (1, "threading.Event().wait()", "has been in one step for 4"),
+    ],
+)
+def test_the_same_under_torchrun_with_the_patience_of_a_real_run(toy_store, tmp_path, rank, act, complaint):
+    driver = tmp_path / "driver.py"
+    driver.write_text(DRIVER.format(act=act))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "--"]
+    done = subprocess.run(
+        [*launch, str(driver), str(rank), *arguments("spade", toy_store, tmp_path), "--niter_decay", "9"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode != 0
+    assert re.search(f"error: process {rank} .*{complaint}", done.stderr), done.stderr
 
 
 def report(**more):

@@ -59,6 +59,18 @@ def test_published_numbers(data_set):
     assert (two.ngf, two.ndf, two.hidden, two.d_strides) == (64, 64, 128, (2, 2, 2, 1))
 
 
+TINY = {
+    "train_progressive_seg": "--max_dim 4 --epochs 1 --batch_size 8 --fmap_max 4 --latent_dim 4 --num_eval 8",
+    "train_spade": "--batch_size 8 --niter_decay 1 --ngf 2 --ndf 2 --hidden 4 --num_eval 8",
+    "train_finetune_end2end": "--batch_size 8 --num_eval 8",
+    "train_progressive": "--max_dim 16 --epochs 1 --batch_size 8 --fmap_max 4 --num_eval 8",
+    "test_finetune_end2end": "--num_eval 8",
+    "test_progressive": "--num_eval 8",
+    "test_spade": "--num_eval 8",
+    "compare": "--num_eval 8",
+}
+
+
 def run(data_set, script, *arguments, cwd, **variables):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **{k: str(v) for k, v in variables.items()}}
     command = ["bash", str(SCRIPTS / data_set / f"{script}.sh"), *map(str, arguments)]
@@ -67,13 +79,32 @@ def run(data_set, script, *arguments, cwd, **variables):
 
 def test_from_any_directory_with_further_flags_and_variables(toy_store, tmp_path):
     places = dict(store=toy_store, weights=tmp_path / "my weights", logs=tmp_path / "my logs", name="mine")
-    tiny = ["--max_dim", "4", "--epochs", "1", "--batch_size", "8", "--fmap_max", "4", "--latent_dim", "4"]
-    tiny += ["--num_eval", "8", "--device", "cpu"]
-    done = run("toy_street", "train_progressive_seg", *tiny, cwd=tmp_path, **places)
+    tiny = TINY["train_progressive_seg"].split()
+    done = run("toy_street", "train_progressive_seg", *tiny, "--device", "cpu", cwd=tmp_path, **places)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "my weights/mine_layout/layout_2.pt").is_file()
     missing = run("toy_street", "train_finetune_end2end", cwd=tmp_path, pro_iter=7, **places)
     assert missing.returncode == 2 and "--pro_iter is 7" in missing.stderr
+
+
+def run_with_two_processes(script, store, folder):
+    places = {place: folder / place for place in ("weights", "logs", "results")}
+    flags = [*TINY[script].split(), "--device", "cpu"]
+    done = run("toy_street", script, *flags, cwd=folder, store=store, gpus=2, **places)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_two_processes(toy_store, tmp_path):
+    output = run_with_two_processes("train_progressive_seg", toy_store, tmp_path)
+    assert output.count("layout GAN saved to") == 1
+    assert (tmp_path / "weights/toy_street_layout/layout_2.pt").is_file()
+
+
+@pytest.mark.soak
+def test_every_recipe_with_two_processes(toy_store, tmp_path):
+    for script in TINY:
+        run_with_two_processes(script, toy_store, tmp_path)
 
 
 def test_a_store_that_is_not_there_needs_a_source(tmp_path):
