@@ -13,7 +13,7 @@ from SPADE.engine import config as settings
 from SPADE.engine.config import require
 from SPADE.engine.data import data_record
 from SPADE.engine.device import pick, place, seed_everything
-from SPADE.engine.distributed import start
+from SPADE.engine.distributed import rank, start
 from SPADE.scores import find_extractor
 
 
@@ -46,7 +46,8 @@ def run(config: BaselineSettings) -> Path:
 @exit_on_user_error
 def main(arguments=None):
     path = run(settings.parse(BaselineSettings, arguments, "SBGAN.train_progressive"))
-    print(f"RGB baseline saved to {path}")
+    if rank() == 0:
+        print(f"RGB baseline saved to {path}")
 
 
 if __name__ == "__main__":

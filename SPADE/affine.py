@@ -9,10 +9,9 @@ Maps in half precision are read and written as such; whatever happens to a chunk
 from dataclasses import dataclass
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 
-from SPADE.engine.distributed import world_size
+from SPADE.engine.distributed import total, world_size
 from SPADE.neighbourhoods import chunk_pixels
 
 EPS, MOMENTUM = 1e-5, 0.1
@@ -28,9 +27,9 @@ def batch_moments(x):
     mean, variance = torch.batch_norm_update_stats(x, *unused, 0.0)
     if world_size() > 1:
         own = mean.clone()
-        dist.all_reduce(mean.div_(world_size()))
+        total(mean.div_(world_size()))
         variance += (own - mean).square()  # of equally large parts: mean of variances, and variance of means
-        dist.all_reduce(variance.div_(world_size()))
+        total(variance.div_(world_size()))
     return mean, variance
 
 
@@ -152,7 +151,7 @@ class Affine(torch.autograd.Function):
             of_modulation = bags_of_neighbourhood.sum(of_modulation)  # [U,2K]
         if ctx.own_moments:
             if world_size() > 1:
-                dist.all_reduce(totals)
+                total(totals)
             totals /= len(pixels) * world_size()
             for here, _ in grid.chunks(pixels):
                 of_x[here] -= torch.addcmul(totals[0], pixels[here] - mean, totals[1] * inverse_std)

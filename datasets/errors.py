@@ -9,7 +9,7 @@ class UserError(Exception):
 
 
 def exit_on_user_error(main):
-    """Wraps a command's main(): a UserError becomes one line on stderr and exit status 2."""
+    """Wraps a command's main(): a UserError becomes one line on stderr and exit status 2, Ctrl-C status 130 alone."""
 
     @functools.wraps(main)
     def wrapped(*args, **kwargs):
@@ -18,5 +18,7 @@ def exit_on_user_error(main):
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
+        except KeyboardInterrupt:
+            sys.exit(130)
 
     return wrapped

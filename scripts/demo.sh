@@ -26,10 +26,10 @@ wait "$stage1" || { tail -n 5 "$root/logs/demo_stage1.txt" >&2; exit 1; }
 trap - EXIT
 
 bash "$recipes/train_finetune_end2end.sh"
-bash "$recipes/test_finetune_end2end.sh"
+bash "$recipes/test_finetune_end2end.sh" --no_copy_check
 
 echo
 echo "done in $(((SECONDS - start) / 60)) min $(((SECONDS - start) % 60)) s"
 echo "pictures: $root/results/toy_street_finetune"
 echo "logs:     $root/logs, to look at with"
-echo "          ${VIRTUAL_ENV:-$CONDA_PREFIX}/bin/tensorboard --logdir $root/logs"
+echo "          $(environment)/bin/tensorboard --logdir $root/logs"

@@ -59,19 +59,30 @@ class Watch(threading.Thread):
         self.rank, self.peers, self.store = rank, [r for r in range(world_size) if r != rank], store
         self.left, self.beats = "", 0
         self.heard = {r: (None, time.monotonic()) for r in self.peers}  # their last report, and when it changed
+        self.unanswered = 0  # seconds since the store answered
 
     def run(self):
+        threading.Thread(target=self.look_at_store, daemon=True).start()
         while True:
             try:
                 self.publish()
                 for peer in self.peers:
                     self.look_at(peer)
-            except RuntimeError as error:
+            except RuntimeError:
                 time.sleep(5)
                 if not self.left:
-                    end(f"the store that the processes share is gone ({str(error).splitlines()[0][:80]})")
+                    end(f"{keeper()} has ended")
                 return
+            self.unanswered = 0
             time.sleep(1)
+
+    def look_at_store(self):
+        """Where what keeps it is stopped or cut off, asking it neither returns nor raises."""
+        while self.is_alive():
+            time.sleep(1)
+            self.unanswered += 1
+            if self.unanswered > 2 * SILENCE:
+                end(f"{keeper()} has not answered for {self.unanswered} s: stopped or cut off")
 
     def publish(self):
         self.beats += 1
@@ -99,6 +110,13 @@ class Watch(threading.Thread):
             complaint = verdict(last, silent)
         if complaint and not self.left:
             end(f"process {peer}{' (' + last['where'] + ')' if last else ''} {complaint}")
+
+
+def keeper() -> str:
+    """Who keeps the store: torchrun, where it started the processes, else process 0."""
+    where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    launched = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    return f"{'the torchrun of process 0' if launched else 'process 0'}, which keeps the store of all at {where},"
 
 
 def end(message):

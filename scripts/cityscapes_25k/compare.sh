@@ -1,8 +1,6 @@
 #!/usr/bin/env bash
-# The paper's table: ProGAN, SB-GAN without fine-tuning, SB-GAN. Flags go to both tests, such as --fid_released.
+# The paper's table: ProGAN, SB-GAN without fine-tuning, SB-GAN. Flags go to both tests, such as --fid_released;
+# --name NAME is that of the runs NAME_image and NAME_finetune.
 source "$(dirname "${BASH_SOURCE[0]}")/settings.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/../recipe.sh"
-bash "$(dirname "${BASH_SOURCE[0]}")/test_progressive.sh" "$@"
-bash "$(dirname "${BASH_SOURCE[0]}")/test_finetune_end2end.sh" "$@"
-echo
-python -m SBGAN.compare --results "$results" --name "$name"
+compare "$@"

@@ -10,4 +10,4 @@ stage2=(--niter 0 --niter_decay 2 --batch_size 4 --lr 1e-3 --ngf 16 --hidden 16 
 stage2+=(--evaluate_every 0 --picture_every 100)
 stage3=(--niter 0 --niter_decay 1 --batch_size 8 --lr 4e-4 --lr_pgan 1e-4 --no_vgg_loss)
 stage3+=(--evaluate_every 0 --picture_every 50)
-scoring=(--num_eval 256 --no_fid --no_copy_check)
+scoring=(--num_eval 256 --no_fid)

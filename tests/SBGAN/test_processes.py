@@ -1,11 +1,15 @@
 """Two gloo processes at batch b against one at 2b, the same noise given; another number of them; the death of one."""
 
 import os
+import re
 import signal
 import socket
+import subprocess
 import sys
+import threading
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,6 +26,7 @@ from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
 from tests.runs import MAIN as MAINS
 from tests.runs import SignalAt, arguments, differences, final, processes, train
 
+ROOT = Path(__file__).parents[2]
 CLASSES, BATCH = 5, 8
 
 
@@ -36,15 +41,16 @@ def environment(rank, port, world_size=2):
 
 
 def on_two(function, *more, wait=120) -> list[int]:
-    """Runs function(*more) in two processes of one group; exit statuses."""
+    """Runs function(*more) in two processes of one group; exit statuses, None of one that had to be killed."""
     port = free_port()
     started = [processes.Process(target=_member, args=(rank, port, function, more)) for rank in range(2)]
     for process in started:
         process.start()
     end = time.monotonic() + wait
-    while time.monotonic() < end and started[0].exitcode is None:
+    while time.monotonic() < end and not any(process.exitcode == 1 for process in started):
+        if all(process.exitcode is not None for process in started):
+            break
         time.sleep(0.05)
-    started[1].join(0.5 if started[0].exitcode == 1 else 10)  # one that was stopped will not end by itself
     statuses = [process.exitcode for process in started]
     for process in started:
         if process.exitcode is None:
@@ -158,19 +164,82 @@ def test_a_run_continues_with_another_number_of_processes(toy_store, tmp_path):
     assert final("spade", alone).keys() == final("spade", tmp_path).keys()
 
 
-def begin_and(act, store, folder, capture):
-    """A run whose process 1 does something bad at its second update; process 0's complaints go to a file."""
-    watch.SILENCE = 3
-    if os.environ["RANK"] == "0":
+class Hang:
+    """The main thread waits for something that never comes, within a step: its n-th update."""
+
+    def __init__(self, update: int):
+        self.update = update
+
+    def __call__(self):
+        signal.signal(signal.SIGUSR1, lambda *_: threading.Event().wait())
+        SignalAt(signal.SIGUSR1, self.update)()
+
+
+def begin_and(rank, act, store, folder, capture):
+    """A run in which one process does something bad; the other's complaints go to a file. Little patience."""
+    watch.SILENCE, watch.PATIENCE, watch.FIRST_STEPS = 3, 3, 1
+    if int(os.environ["RANK"]) != rank:
         sys.stderr = open(capture, "w")  # noqa: SIM115 (until the process ends)
-    run_stage("spade", store, folder, (None, act))
+    run_stage("spade", store, folder, (act, None) if rank == 0 else (None, act))
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["dies", "stops"])
-def test_a_process_that_dies_or_stops_ends_the_other_which_names_it(toy_store, tmp_path, number):
-    statuses = on_two(begin_and, SignalAt(number, 2), toy_store, tmp_path, tmp_path / "stderr", wait=30)
-    assert statuses[0] == 1
-    assert "process 1 (pid" in (tmp_path / "stderr").read_text()
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize(
+    "act, complaint",
+    [
+        (SignalAt(signal.SIGKILL, 2), "has not been heard of|has ended"),
+        (SignalAt(signal.SIGSTOP, 2), "has not been heard of|has not answered"),
+        (Hang(5), "has been in one step for"),
+    ],
+    ids=["dies", "stops", "hangs"],
+)
+def test_who_dies_or_hangs_within_a_step_ends_the_other_which_names_it(toy_store, tmp_path, rank, act, complaint):
+    statuses = on_two(begin_and, rank, act, toy_store, tmp_path, tmp_path / "stderr", wait=30)
+    text = (tmp_path / "stderr").read_text()
+    assert statuses[1 - rank] == 1, (statuses, text)
+    assert re.search(f"error: process {rank}[ ,].*({complaint})", text), text
+
+
+DRIVER = """
+import os, signal, sys, threading
+import torch
+from SPADE.train import main
+
+updates, step = [], torch.optim.Adam.step
+
+def step_or_act(optimizer, *arguments, **more):
+    updates.append(1)
+    if os.environ["RANK"] == sys.argv[1] and len(updates) == 9:  # in the fifth step
+        {act}
+    return step(optimizer, *arguments, **more)
+
+torch.optim.Adam.step = step_or_act
+main(sys.argv[2:])
+"""
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    "rank, act, complaint",
+    [
+        (0, "os.kill(os.getpid(), signal.SIGSTOP)", "has not been heard of"),
+        (0, "threading.Event().wait()", "has been in one step for 4"),
+        (1, "threading.Event().wait()", "has been in one step for 4"),
+    ],
+)
+def test_the_same_under_torchrun_with_the_patience_of_a_real_run(toy_store, tmp_path, rank, act, complaint):
+    driver = tmp_path / "driver.py"
+    driver.write_text(DRIVER.format(act=act))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "--"]
+    done = subprocess.run(
+        [*launch, str(driver), str(rank), *arguments("spade", toy_store, tmp_path), "--niter_decay", "9"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode != 0
+    assert re.search(f"error: process {rank} .*{complaint}", done.stderr), done.stderr
 
 
 def report(**more):

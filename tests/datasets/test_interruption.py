@@ -69,6 +69,16 @@ def test_real_signals(tmp_path, number, status):
     wait_for(lambda: not is_alive(process.pid))  # the workers too
 
 
+def test_ctrl_c_ends_a_program_quietly():
+    slow = "from datasets import doctor; import time; doctor.examine_store = lambda path: print() or time.sleep(60); "
+    command = [sys.executable, "-u", "-c", slow + "doctor.main(['store'])"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout.readline() == b"\n"  # it is examining
+    process.send_signal(signal.SIGINT)
+    output = process.communicate(timeout=60)
+    assert (process.returncode, *output) == (130, b"", b"")
+
+
 def test_the_next_preparation_after_a_kill(tmp_path):
     build_camvid(tmp_path / "source")
     partial = tmp_path / ".s.partial"

@@ -35,8 +35,6 @@ def test_a_package_called_datasets_where_the_caller_stands(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("arguments", ["--source", '--source ""', "--batch_size 4 --source"])
-def test_source_without_a_folder(tmp_path, arguments):
-    done = bash(f"{RECIPE} run SPADE.train --name n -- {arguments}", tmp_path)
-    assert done.returncode == 2 and done.stderr.startswith("error: --source: nothing after it; give the folder")
-    assert not any(tmp_path.iterdir())
+def test_toy_street_has_no_use_for_a_source(tmp_path):
+    done = bash(f"export source=/data/another; {PREPARE}", tmp_path)
+    assert done.returncode == 0 and len(open_store(tmp_path / "my store")["train"]) == 2, done.stderr

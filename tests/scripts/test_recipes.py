@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from SBGAN.settings import FinetuneSettings, ProgressiveSettings
+from SBGAN.test_finetune_end2end import ScoringSettings
+from SBGAN.test_progressive import BaselineScoring
+from SPADE import test as spade_scoring
 from SPADE.engine import config
 from SPADE.settings import SpadeSettings
 
@@ -16,18 +19,25 @@ STAGES = {"stage1": ProgressiveSettings, "stage2": SpadeSettings, "stage3": Fine
 NAMES = {"stage1": [], "stage2": [], "stage3": ["--layout_name", "a", "--spade_name", "b"]}
 
 
-def flags(data_set, stage):
+def flags(data_set, stage, program=None):
     """A stage's settings as its program would get them."""
     command = f'source "$0"; printf "%s\\n" "${{{stage}[@]}}"'
     settings = SCRIPTS / data_set / "settings.sh"
     text = subprocess.run(["bash", "-c", command, settings], check=True, capture_output=True, text=True).stdout
-    return config.parse(STAGES[stage], ["--store", "s", "--name", "n", *NAMES[stage], *text.split()])
+    given = ["--store", "s", "--name", "n", *NAMES.get(stage, []), *text.split()]
+    return config.parse(program or STAGES[stage], given)
 
 
 @pytest.mark.parametrize("data_set", DATA_SETS)
 @pytest.mark.parametrize("stage", STAGES)
 def test_settings_are_flags_of_their_program(data_set, stage):
     flags(data_set, stage)
+
+
+@pytest.mark.parametrize("data_set", DATA_SETS)
+@pytest.mark.parametrize("program", [ScoringSettings, BaselineScoring, spade_scoring.TestSettings])
+def test_scoring_is_flags_of_every_test(data_set, program):
+    flags(data_set, "scoring", program)
 
 
 # The numbers of the paper's recipes: epochs and batch of stage 1; niter, niter_decay, batch of stages 2 and 3; lr_pgan.
@@ -49,6 +59,18 @@ def test_published_numbers(data_set):
     assert (two.ngf, two.ndf, two.hidden, two.d_strides) == (64, 64, 128, (2, 2, 2, 1))
 
 
+TINY = {
+    "train_progressive_seg": "--max_dim 4 --epochs 1 --batch_size 8 --fmap_max 4 --latent_dim 4 --num_eval 8",
+    "train_spade": "--batch_size 8 --niter_decay 1 --ngf 2 --ndf 2 --hidden 4 --num_eval 8",
+    "train_finetune_end2end": "--batch_size 8 --num_eval 8",
+    "train_progressive": "--max_dim 16 --epochs 1 --batch_size 8 --fmap_max 4 --num_eval 8",
+    "test_finetune_end2end": "--num_eval 8",
+    "test_progressive": "--num_eval 8",
+    "test_spade": "--num_eval 8",
+    "compare": "--num_eval 8",
+}
+
+
 def run(data_set, script, *arguments, cwd, **variables):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **{k: str(v) for k, v in variables.items()}}
     command = ["bash", str(SCRIPTS / data_set / f"{script}.sh"), *map(str, arguments)]
@@ -57,13 +79,32 @@ def run(data_set, script, *arguments, cwd, **variables):
 
 def test_from_any_directory_with_further_flags_and_variables(toy_store, tmp_path):
     places = dict(store=toy_store, weights=tmp_path / "my weights", logs=tmp_path / "my logs", name="mine")
-    tiny = ["--max_dim", "4", "--epochs", "1", "--batch_size", "8", "--fmap_max", "4", "--latent_dim", "4"]
-    tiny += ["--num_eval", "8", "--device", "cpu"]
-    done = run("toy_street", "train_progressive_seg", *tiny, cwd=tmp_path, **places)
+    tiny = TINY["train_progressive_seg"].split()
+    done = run("toy_street", "train_progressive_seg", *tiny, "--device", "cpu", cwd=tmp_path, **places)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "my weights/mine_layout/layout_2.pt").is_file()
     missing = run("toy_street", "train_finetune_end2end", cwd=tmp_path, pro_iter=7, **places)
     assert missing.returncode == 2 and "--pro_iter is 7" in missing.stderr
+
+
+def run_with_two_processes(script, store, folder):
+    places = {place: folder / place for place in ("weights", "logs", "results")}
+    flags = [*TINY[script].split(), "--device", "cpu"]
+    done = run("toy_street", script, *flags, cwd=folder, store=store, gpus=2, **places)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_two_processes(toy_store, tmp_path):
+    output = run_with_two_processes("train_progressive_seg", toy_store, tmp_path)
+    assert output.count("layout GAN saved to") == 1
+    assert (tmp_path / "weights/toy_street_layout/layout_2.pt").is_file()
+
+
+@pytest.mark.soak
+def test_every_recipe_with_two_processes(toy_store, tmp_path):
+    for script in TINY:
+        run_with_two_processes(script, toy_store, tmp_path)
 
 
 def test_a_store_that_is_not_there_needs_a_source(tmp_path):
@@ -71,3 +112,40 @@ def test_a_store_that_is_not_there_needs_a_source(tmp_path):
     assert done.returncode == 2 and "--source" in done.stderr and not any(tmp_path.iterdir())
     done = run("camvid", "train_spade", "--source", tmp_path / "no such", cwd=tmp_path, store=tmp_path / "none")
     assert done.returncode == 2 and "no such" in done.stderr
+
+
+def test_a_store_of_the_callers_own(toy_store, tmp_path):
+    """It is neither prepared nor looked for where the recipe would put it."""
+    for named in ([f"--store={toy_store}"], ["--store", toy_store]):
+        done = run("camvid", "train_spade", *named, "--batch_size", "17", cwd=tmp_path, source="/no such folder")
+        assert done.returncode == 2 and f"must be at most 16, the training images of {toy_store}" in done.stderr
+
+
+@pytest.mark.parametrize("flag", [["--source", ""], ["--source="], ["--source"], ["--store"], ["--store", "--name"]])
+def test_folders_that_are_not_given(tmp_path, flag):
+    done = run("camvid", "train_spade", *flag, cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.startswith(f"error: {flag[0].strip('=')}: nothing after it")
+
+
+@pytest.mark.parametrize("gpus", ["two", "0", "-1", "2.5"])
+def test_gpus_that_are_no_number(tmp_path, gpus):
+    done = run("toy_street", "train_spade", cwd=tmp_path, gpus=gpus, store=tmp_path / "s")
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and not any(tmp_path.iterdir())
+    assert done.stderr.startswith(f"error: gpus is {gpus}, but must be")
+
+
+@pytest.mark.parametrize(
+    "active, found",
+    [
+        ({}, ""),
+        ({"VIRTUAL_ENV": "/v"}, "/v"),
+        ({"CONDA_PREFIX": "/c/envs/mine", "CONDA_DEFAULT_ENV": "mine"}, "/c/envs/mine"),
+        ({"CONDA_PREFIX": "/c", "CONDA_DEFAULT_ENV": "base"}, ""),
+        ({"CONDA_PREFIX": "/c", "CONDA_DEFAULT_ENV": "base", "VIRTUAL_ENV": "/v"}, "/v"),
+    ],
+)
+def test_into_which_environment_packages_go(active, found):
+    """Never into conda's base."""
+    command = ["bash", "-euc", f'source "{SCRIPTS}/setup.sh"; environment']
+    done = subprocess.run(command, env={"PATH": os.environ["PATH"], **active}, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, found, "")
