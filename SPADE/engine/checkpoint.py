@@ -13,6 +13,7 @@ from SPADE.engine import sealed
 from SPADE.engine.device import place
 
 FORMAT = 1
+DATA = ("name", "label_space", "label_space_hash", "height", "width", "aspect")  # what `data_record` gives
 
 
 def record(network, average=None) -> dict:
@@ -23,8 +24,15 @@ def record(network, average=None) -> dict:
 
 def rebuild(cls, entry: dict, device="cpu", averaged: bool = True):
     """averaged: with the moving average of the weights, where the record has one."""
-    network = cls(**entry["arguments"])
-    network.load_state_dict(entry.get("average", entry["state"]) if averaged else entry["state"])
+    try:
+        network = cls(**entry["arguments"])
+        network.load_state_dict(entry.get("average", entry["state"]) if averaged else entry["state"])
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:  # what a file can have wrong
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"the checkpoint's {cls.__name__} cannot be rebuilt ({type(error).__name__}: {reason}): "
+            "it was altered or is of another version of this code; use another one"
+        ) from error
     return place(network, device)
 
 
@@ -55,6 +63,10 @@ def load(path: Path, stage: str) -> dict:
         raise UserError(f"checkpoint {path} is of stage {content['stage']}, wanted {stage}; name a file of that stage")
     if content["format"] > FORMAT:
         raise UserError(f"checkpoint {path} has format {content['format']}, this code reads {FORMAT}; update the code")
+    missing = [key for key in ("data", "networks") if not isinstance(content.get(key), dict)]
+    missing = missing or [key for key in DATA if key not in content["data"]]
+    if missing:
+        raise UserError(f"checkpoint {path} has no {', '.join(missing)}: it was altered; use another one")
     return content
 
 
