@@ -16,7 +16,7 @@ from datasets.labels import load_space
 from datasets.packed import open_store
 from SBGAN import released as progressive
 from SBGAN.networks import ImageGenerator, LayoutGenerator, ProgressiveDiscriminator
-from SBGAN.saving import check_file
+from SBGAN.saving import check_file, explained
 from SPADE import released as spade
 from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
@@ -213,7 +213,8 @@ def main(arguments=None):
         network = checkpoint.rebuild((CLASSES | OF_STAGE.get(stage, {}))[name], record)  # that it loads, before writing
         count = sum(p.numel() for p in network.parameters())
         print(f"{name}: {count} parameters, {record['arguments']}")
-    checkpoint.save(out, stage, content)
+    with explained(out):
+        checkpoint.save(out, stage, content)
     print(f"checkpoint of stage {stage}: {out}")
 
 

@@ -30,19 +30,27 @@ def check_file(path: Path, overwrite: bool, flag: str = "out"):
 
 
 @contextlib.contextmanager
-def replacing(path: Path):
-    """A temporary name beside `path` to write to; it takes the place of `path` if all went well."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+def explained(path: Path):
+    """Turns what the system says against writing `path` into one sentence."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        os.replace(temporary, path)
+        yield
     except OSError as error:
         reason = error.strerror or str(error)
         raise UserError(f"{path} cannot be written ({reason}); free space or name another place") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+
+
+@contextlib.contextmanager
+def replacing(path: Path):
+    """A temporary name beside `path` to write to; it takes the place of `path` if all went well."""
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    with explained(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
 
 
 def write_png(pixels: np.ndarray, path: Path):
