@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,12 +35,14 @@ class GenerationSettings:
     spade_checkpoint: str | None = setting(None, "with a checkpoint of stage 1: SPADE's of stage 2")
     num: int = setting(16, "samples")
     seed: int = setting(0, "sample i depends on the checkpoint and on seed + i alone; files are named by that sum")
-    batch_size: int = setting(16, "images rendered at once")
+    batch_size: int = setting(16, "samples drawn before their files go out; no sample depends on it")
     device: str | None = setting(None, "cpu, cuda or cuda:N; default cuda if there is one")
     ema: bool = setting(True, "draw with the averages of the weights, if there are some (--no_ema: the last weights)")
     overwrite: bool = setting(False, "write into a folder that is not empty, replacing files of the same names")
     truncation: float = setting(1.0, "below 1: layouts nearer to the mean one, less varied; 0: one layout")
-    where: str = setting("", "keep only samples of this kind: shares of pixels such as 'car>0.05,sky<0.3'")
+    where: str = setting(
+        "", "keep only samples whose classes have such shares of the pixels: 'car>0.05,sky<=0.3'", also=("--classes",)
+    )
     grid: str | None = setting(None, "ROWSxCOLUMNS samples as one picture, layouts above images, instead of files")
     interpolate: int | None = setting(None, "a walk through that many samples and back, as an animated picture")
     frames: int = setting(30, "of that walk from one sample to the next")
@@ -52,19 +55,18 @@ def check(config):
     """Refuses what cannot work before anything is read. Raises UserError."""
     require(config.num >= 1, "num", config.num, "at least 1", "pass a positive number")
     require(config.batch_size >= 1, "batch_size", config.batch_size, "at least 1", "pass a positive number")
-    require(
-        config.seed >= 0 and config.seed + config.num <= 2**63,
-        "seed",
-        config.seed,
-        "from 0, and with --num below 2^63",
-        "pass a smaller seed",
-    )
+    require(config.seed >= 0 and config.seed + count_seeds(config) <= 2**63, "seed", config.seed,
+            "from 0, and below 2^63 with all samples", "pass a smaller seed")  # fmt: skip
     require(0 <= config.truncation <= 1, "truncation", config.truncation, "from 0 to 1", "pass such a number")
     require(config.interpolate is None or config.interpolate >= 2, "interpolate", config.interpolate, "at least 2",
             "a walk needs two ends")  # fmt: skip
     require(config.frames >= 2, "frames", config.frames, "at least 2", "one frame is no walk")
     chosen = [flag for flag in ("grid", "interpolate", "layouts") if getattr(config, flag) is not None]
     require(len(chosen) <= 1, " and --".join(chosen), "given", "given alone", "take one of them")
+    require(not (chosen and config.where), "where", config.where, f"left out beside --{' or --'.join(chosen)}",
+            "it chooses among --num samples")  # fmt: skip
+    require(config.truncation == 1 or config.layouts is None, "truncation", config.truncation,
+            "left out beside --layouts", "no layout is drawn there")  # fmt: skip
 
 
 def parse_grid(text: str) -> tuple[int, int]:
@@ -73,12 +75,23 @@ def parse_grid(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
+def count_seeds(config) -> int:
+    if config.grid is not None:
+        rows, columns = parse_grid(config.grid)
+        return rows * columns
+    return config.num if config.interpolate is None else config.interpolate
+
+
+SIGNS = {">": torch.gt, ">=": torch.ge, "<": torch.lt, "<=": torch.le}
+
+
 def parse_where(text: str, names) -> list[tuple[int, str, float]]:
-    """'car>0.05,sky<0.3' -> [(train id, '>' or '<', share)]"""
+    """'car>0.05,sky<=0.3' -> [(train id, sign, share)]"""
     terms = []
     for term in filter(None, text.split(",")):
-        found = re.fullmatch(r"\s*(.+?)\s*([<>])\s*(\d*\.?\d+)\s*", term)
-        require(found, "where", term, "CLASS>SHARE or CLASS<SHARE, such as car>0.05", "write it so")
+        found = re.fullmatch(r"\s*(.+?)\s*([<>]=?)\s*(\d*\.?\d+)\s*", term)
+        require(found and float(found[3]) <= 1, "where", term, "CLASS>SHARE (or >=, <, <=), such as car>0.05",
+                "write it so, with a share from 0 to 1")  # fmt: skip
         require(found[1] in names, "where", found[1], f"a class: {', '.join(names)}", "take one of these")
         terms.append((list(names).index(found[1]), found[2], float(found[3])))
     return terms
@@ -89,7 +102,7 @@ def fits(layouts, terms, num_classes):
     shares = class_proportions(layouts, num_classes)
     kept = torch.ones(len(layouts), dtype=torch.bool)
     for train_id, sign, share in terms:
-        kept &= shares[:, train_id] > share if sign == ">" else shares[:, train_id] < share
+        kept &= SIGNS[sign](shares[:, train_id], share)
     return kept
 
 
@@ -119,14 +132,13 @@ def batches(items, size: int):
 
 
 def generate_samples(model: Model, config, style) -> int:
-    """Writes the samples of this process; returns how many were kept. The processes share the batches, which are the
-    same for any number of processes: in another batch a convolution rounds differently."""
+    """Writes the samples of this process; returns how many were kept."""
     terms = parse_where(config.where, model.label_space.names)
-    mine = list(batches(range(config.seed, config.seed + config.num), config.batch_size))[rank() :: world_size()]
+    seeds = range(config.seed + rank(), config.seed + config.num, world_size())
     kept = 0
-    with Writer() as writer, truncated(model.layout_generator, config.truncation), bar(sum(map(len, mine))) as progress:
+    with Writer() as writer, truncated(model.layout_generator, config.truncation), bar(len(seeds)) as progress:
         files = Files(Path(config.out), model, writer)
-        for some in mine:
+        for some in batches(seeds, config.batch_size):
             layouts = model.sample_layouts(some)
             chosen = fits(layouts, terms, model.label_space.num_classes).nonzero()[:, 0].tolist()
             names = [some[i] for i in chosen]
@@ -160,8 +172,7 @@ def grid_picture(model: Model, config, style):
         for seeds in batches(range(config.seed, config.seed + rows * columns), columns):
             layouts = model.sample_layouts(seeds)
             pictures.append(enlarge(colour_layouts(layouts, colours), model.data["height"], model.data["width"]))
-            images = [model.render(layouts[k : k + 1], seeds[k : k + 1], style) for k in range(columns)]
-            pictures.append(torch.cat(images))
+            pictures.append(model.render(layouts, seeds, style))
             progress.update(columns)
     return sheet(pictures)
 
@@ -184,8 +195,6 @@ def describe(config, model: Model):
 
 def run(config: GenerationSettings):
     check(config)
-    if config.grid is not None:
-        parse_grid(config.grid)
     device = start(pick(config.device))
     from_first(check_folder, Path(config.out), config.overwrite)  # before any process writes into it
     with together():
@@ -222,7 +231,7 @@ def draw_picture(config, model: Model, style, out: Path):
         return
     seeds = range(config.seed, config.seed + config.interpolate)
     with truncated(model.layout_generator, config.truncation):
-        frames = walk_frames(model, seeds, config.frames, lambda steps: tqdm(steps, desc="walk", unit="frame"))
+        frames = walk_frames(model, seeds, config.frames, style, partial(tqdm, desc="walk", unit="frame"))
         save_animation(frames, out / "walk.webp")
 
 

@@ -44,7 +44,8 @@ class Model:
         return generate_layouts(self.layout_generator, seeds, self.device)
 
     def render(self, layouts, seeds, style=None):
-        """Images uint8 [N,3,H,W] of layouts uint8 [N,1,h,w], as one batch. Styles: of the seeds, or style [1,D]."""
+        """Images uint8 [N,3,H,W] of layouts uint8 [N,1,h,w], one by one: in another batch a convolution rounds
+        differently, and an image would depend on its neighbours. Styles: of the seeds, or style [1,D]."""
         generator = self.spade_generator
         if generator is None:
             raise UserError("this model draws layouts alone (stage 1); take one of stage 3, or name SPADE's too")
@@ -52,8 +53,10 @@ class Model:
             style = latents(seeds, generator.style_dim, self.device)
         elif style is not None:
             style = style.expand(len(layouts), -1)
+        styles = [None] * len(layouts) if style is None else style.split(1)
         with evaluating(generator):
-            return to_uint8(generator(layouts.to(self.device), style=style)).cpu()
+            pairs = zip(layouts.to(self.device).split(1), styles, strict=True)
+            return torch.cat([to_uint8(generator(layout, style=one)).cpu() for layout, one in pairs])
 
 
 def load(path, spade_path=None, device=None, averaged: bool = True) -> Model:

@@ -28,13 +28,12 @@ def closed_walk(points, frames: int):
     )
 
 
-def walk_frames(model: Model, seeds, frames: int, progress=lambda frames: frames):
-    """uint8 [3,2*H,W] each: the layout above its image. The style, where there is one, stays that of the first seed."""
+def walk_frames(model: Model, seeds, frames: int, style=None, progress=lambda frames: frames):
+    """uint8 [3,2*H,W] each: the layout above its image. The style stays one: that given, [1,D], or the first seed's."""
     colours = torch.from_numpy(model.label_space.colours)
     height, width = model.data["height"], model.data["width"]
     points = latents(seeds, model.layout_generator.latent_dim, model.device)
-    style = None
-    if model.spade_generator.style_dim:
+    if style is None and model.spade_generator.style_dim:
         style = latents(seeds[:1], model.spade_generator.style_dim, model.device)
     for z in progress(closed_walk(points, frames)):
         layout = layouts_of(model.layout_generator, z[None])

@@ -10,9 +10,10 @@ from typing import get_args, get_type_hints
 from datasets.errors import UserError
 
 
-def setting(default=dataclasses.MISSING, help="", choices=None, harmless=False):
-    """A field of a settings dataclass; without a default the flag is required."""
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "harmless": harmless})
+def setting(default=dataclasses.MISSING, help="", choices=None, harmless=False, also=()):
+    """A field of a settings dataclass; without a default the flag is required. also: other names of the flag."""
+    metadata = {"help": help, "choices": choices, "harmless": harmless, "also": also}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def harmless(default=dataclasses.MISSING, help="", choices=None):
@@ -46,6 +47,7 @@ def add_flag(parser, field, kind):
     optional = [k for k in get_args(kind) if k is not type(None)]  # int | None -> int
     parser.add_argument(
         flag,
+        *field.metadata.get("also", ()),
         type=optional[0] if optional else kind,
         choices=field.metadata.get("choices"),
         default=default,
