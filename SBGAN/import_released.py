@@ -75,8 +75,8 @@ def entry(arguments: dict, state: dict) -> dict:
     return {"arguments": arguments, "state": {key: tensor.float().clone() for key, tensor in state.items()}}
 
 
-def read_layout(path: Path) -> dict:
-    """{"generator": entry, and "discriminator": entry if it is there}"""
+def read_layout(path: Path) -> tuple[dict, bool]:
+    """{"generator": entry, and "discriminator": entry if it is there}, whether it is the RGB baseline"""
     tensors = flatten(load_weights(path))
     generator = state_with(tensors, [GENERATOR_KEY], path, "generator")
     if generator is None:
@@ -87,7 +87,7 @@ def read_layout(path: Path) -> dict:
     if discriminator is not None:
         of_discriminator = progressive.discriminator_arguments(discriminator, arguments["aspect"])
         found["discriminator"] = entry(of_discriminator, progressive.discriminator_state(discriminator))
-    return found
+    return found, progressive.heads_of(generator) == "rgb"
 
 
 def without_last_class(state: dict, keys, index: int) -> dict:
@@ -109,6 +109,10 @@ def read_spade(config, height: int, width: int) -> dict:
     unit = 2 ** arguments["upsamplings"]
     require(height % unit == 0 and width % unit == 0, "height and --width", f"{height}x{width}",
             f"multiples of {unit}", "pass the size of its images, or another --upsampling")  # fmt: skip
+    area = height * width // unit**2
+    if arguments["style_dim"]:  # the start is a linear layer, whose outputs are this area's
+        require(len(state["fc.weight"]) == 16 * arguments["channels"] * area, "height and --width", f"{height}x{width}",
+                f"what {config.generator} was trained at", "pass that, or another --upsampling")  # fmt: skip
     found = {"generator": entry(arguments | {"height": height, "width": width}, spade.generator_state(state))}
     if config.discriminator:
         state = load_weights(config.discriminator)
@@ -123,7 +127,23 @@ def read_spade(config, height: int, width: int) -> dict:
     if config.encoder:
         state = load_weights(config.encoder)
         found["encoder"] = entry(spade.encoder_arguments(state), spade.encoder_state(state))
+    check_partners(found, config)
     return found
+
+
+def check_partners(found: dict, config):
+    """The other networks must be of the generator's classes and style."""
+    generator = found["generator"]["arguments"]
+    wanted = {
+        "discriminator": ("in_channels", generator["num_classes"] + 3),
+        "discriminator_2": ("in_channels", 3),
+        "encoder": ("style_dim", generator["style_dim"]),
+    }
+    for name, (argument, size) in wanted.items():
+        if name in found:
+            has = found[name]["arguments"][argument]
+            require(has == size, name, f"{getattr(config, name)}, of {argument} {has}",
+                    f"of {argument} {size} beside {config.generator}", "name the file that belongs to it")  # fmt: skip
 
 
 def read_data(config) -> dict:
@@ -131,6 +151,9 @@ def read_data(config) -> dict:
         return data_record(open_store(config.store))
     for flag in ("label_space", "height", "width"):
         require(getattr(config, flag) is not None, flag, "missing", "given where there is no --store", "pass it")
+    require(config.height > 0 and config.width > 0 and config.width % config.height == 0, "height and --width",
+            f"{config.height}x{config.width}", "a width that is 1, 2, ... times the height",
+            "pass the size of its images")  # fmt: skip
     space = load_space(config.label_space)
     return {
         "name": space.name,
@@ -155,10 +178,12 @@ def check_classes(count: int, data: dict, path):
 def convert(config: ImportSettings) -> tuple[str, dict]:
     """(stage, content of the checkpoint)"""
     require(config.layout or config.generator, "layout", "missing", "given, or --generator", "name a released file")
+    for flag in ("discriminator", "discriminator_2", "encoder"):
+        require(config.generator or not getattr(config, flag), flag, getattr(config, flag),
+                "given beside --generator", "name that as well")  # fmt: skip
     data = read_data(config)
-    layout = read_layout(Path(config.layout)) if config.layout else None
+    layout, baseline = read_layout(Path(config.layout)) if config.layout else (None, False)
     image = read_spade(config, data["height"], data["width"]) if config.generator else None
-    baseline = layout is not None and "to_rgb" in "".join(flatten(load_weights(config.layout)))
     if layout is not None and not baseline:
         check_classes(layout["generator"]["arguments"]["out_channels"], data, config.layout)
     if image is not None:
@@ -168,7 +193,10 @@ def convert(config: ImportSettings) -> tuple[str, dict]:
         arguments = layout["generator"]["arguments"]
         require(arguments["aspect"] == data["aspect"], "layout", f"{config.layout}, of aspect {arguments['aspect']}",
                 f"of aspect {data['aspect']} as its images", "pass its own data")  # fmt: skip
-        content |= {"resolution": arguments["max_resolution"], "alpha": 1.0}
+        rows = arguments["max_resolution"]
+        require(rows <= data["height"], "height", data["height"], f"at least the {rows} rows of {config.layout}",
+                "pass the size of its images")  # fmt: skip
+        content |= {"resolution": rows, "alpha": 1.0}
     if layout is None:
         return "spade", content | {"epoch": 0, "networks": image}
     if image is None:
@@ -183,8 +211,8 @@ def convert(config: ImportSettings) -> tuple[str, dict]:
         "encoder": image.get("encoder"),
     }
     networks = {name: network for name, network in names.items() if network is not None}
-    origin = {"layout": config.layout, "spade": config.generator}
-    return "finetune", content | {"epoch": 0, "origin": origin, "networks": networks}
+    # No origin: the checkpoints of stages 1 and 2 that it was fine-tuned from were not published.
+    return "finetune", content | {"epoch": 0, "origin": {}, "networks": networks}
 
 
 CLASSES = {

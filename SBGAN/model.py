@@ -146,6 +146,9 @@ def check_fit(layout: dict, layout_path: Path, spade: dict, spade_path: Path):
 def load_networks(layout: dict, spade: dict, vgg, d2_channels: int, device) -> dict:
     """Every network of stage 3 but D2's weights from the contents of both checkpoints, by field of `Networks`."""
     a, b = layout["networks"], spade["networks"]
+    for name, found in (("stage 1", a), ("stage 2", b)):
+        if "discriminator" not in found:
+            raise UserError(f"the checkpoint of {name} has no discriminator; import it with that, or train {name}")
     conditional = checkpoint.rebuild(MultiscaleDiscriminator, b["discriminator"], device)
     strides = conditional.arguments["strides"]
     return {

@@ -31,11 +31,11 @@ def run(config: ScoringSettings) -> dict:
 
     origin = {name: Path(file) for name, file in content["origin"].items()}
     models, files = {}, {"finetune": path}
-    if all(file.is_file() for file in origin.values()):
+    if origin and all(file.is_file() for file in origin.values()):
         models["before fine-tuning"] = load_pair(origin["layout"], origin["spade"], device, config.ema)
         files |= origin
     elif rank() == 0:
-        print(f"{' or '.join(map(str, origin.values()))} is gone: no scores from before fine-tuning")
+        print(f"{' or '.join(map(str, origin.values())) or 'What it started from'} is gone: no scores of that")
     models["fine-tuned"] = load_joined(path, device, config.ema)
 
     folder = Path(config.results) / config.name

@@ -7,6 +7,7 @@ file is noticed.
 import hashlib
 import http.client
 import os
+import pickle
 import re
 import urllib.request
 from pathlib import Path
@@ -66,6 +67,8 @@ def load_weights(path):
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken file raises anything: EOFError, UnpicklingError, RuntimeError, KeyError, ...
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):  # whose message tells how to run what is in the file
+            reason = "it is damaged, or holds more than tensors, which is not loaded"
         raise UserError(f"{path} is no readable file of PyTorch weights ({reason}): replace it") from error
 
 

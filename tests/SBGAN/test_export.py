@@ -5,6 +5,7 @@ import pytest
 
 from SBGAN import export, load
 from SPADE.sampling import latents
+from tests.disk import files_up_to
 
 pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -44,3 +45,11 @@ def test_what_cannot_be_exported(untrained, tmp_path, capsys):
             run(path, out)
         assert stop.value.code == 2 and words in capsys.readouterr().err
     assert (tmp_path / "mine.onnx").read_text() == "mine" and not (tmp_path / "a.onnx").exists()
+
+
+def test_a_full_disk(untrained, tmp_path, capsys):
+    path = untrained.joined()
+    with files_up_to(10_000), pytest.raises(SystemExit) as stop:
+        run(path, tmp_path / "a.onnx")
+    assert stop.value.code == 2 and "a.onnx cannot be written" in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())

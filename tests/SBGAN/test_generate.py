@@ -2,18 +2,18 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageSequence
 
-from SBGAN import generate, load, saving
+from SBGAN import generate, load
 from SBGAN.given_layouts import read_style
 from SBGAN.truncation import truncated
 from SBGAN.walk import slerp, walk_frames
 from SPADE.engine import sealed
+from tests.disk import files_up_to
 
 
 @pytest.fixture(scope="module")
@@ -277,13 +277,10 @@ def test_altered_checkpoints(untrained, tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "ran.txt").exists() and not (tmp_path / "out").exists()
 
 
-def test_a_full_disk(checkpoint, tmp_path, capsys, monkeypatch):
-    def full(self, path, **options):
-        Path(path).write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(saving.Image.Image, "save", full)
-    assert "No space left on device" in refused(capsys, checkpoint, tmp_path / "out", "--num", 2)
+@pytest.mark.parametrize("flags", [["--num", 2], ["--grid", "1x2"], ["--interpolate", 2, "--frames", 2]])
+def test_a_full_disk(checkpoint, tmp_path, capsys, flags):
+    with files_up_to(50):
+        assert "cannot be written" in refused(capsys, checkpoint, tmp_path / "out", *flags)
     assert not [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
 
 

@@ -8,6 +8,7 @@ import torch
 from SBGAN import generate, import_released, load
 from SBGAN.baseline import load_baseline
 from SPADE.engine import checkpoint
+from tests.disk import files_up_to
 from tests.reference.cases import Case
 
 CITYSCAPES = ["--label_space", "cityscapes", "--height", "64", "--width", "128", "--upsampling", "normal"]
@@ -67,6 +68,7 @@ def test_the_joined_model_is_generated_from(tmp_path):
     names = {"layout_generator", "layout_discriminator", "spade_generator", "image_discriminator",
              "image_discriminator_2"}  # fmt: skip
     assert set(checkpoint.load(path, "finetune")["networks"]) == names
+    assert checkpoint.load(path, "finetune")["origin"] == {}  # the published files are no checkpoints of stages 1 and 2
     generate.main(["--checkpoint", str(path), "--out", str(tmp_path / "out"), "--num", "1", "--device", "cpu"])
     assert (tmp_path / "out/images/00000000.png").is_file()
 
@@ -135,6 +137,48 @@ def test_what_does_not_fit_is_named_key_by_key(spade_state, spade_flags, tmp_pat
     assert "7 classes" in line and "has 6" in line and "--without_edges" in line
     assert "--label_space is missing" in refused(capsys, out, "--generator", tmp_path / "G.pth")
     assert not out.exists()
+
+
+def save_network(case, name, folder):
+    path = folder / f"{case}.{name}.pth"
+    torch.save(Case(case).released_state(name), path)
+    return path
+
+
+def test_sizes_that_do_not_fit(spade_flags, tmp_path, capsys):
+    out, joined = tmp_path / "x.pt", "e2e_generator_losses"
+    for size in ((0, 0), (-64, -128), (64, 100), (128, 64)):
+        line = refused(capsys, out, *spade_flags, "--height", size[0], "--width", size[1])
+        assert f"--height and --width is {size[0]}x{size[1]}" in line
+    layout = ["--layout", save_network(joined, "layout_generator", tmp_path), "--label_space", "cityscapes"]
+    assert "at least the 16 rows" in refused(capsys, out, *layout, "--height", 8, "--width", 16)
+    assert "of aspect 2, but must be of aspect 1" in refused(capsys, out, *layout, "--height", 64, "--width", 64)
+    styled = ["--generator", save_network("spade_G_vae", "generator", tmp_path)]  # trained at 64x64
+    line = refused(capsys, out, *spade_flags, *styled, "--height", 64, "--width", 128)
+    assert "--height and --width is 64x128" in line
+    assert not out.exists()
+
+
+def test_networks_that_do_not_belong_together(spade_flags, tmp_path, capsys):
+    out, joined = tmp_path / "x.pt", "e2e_generator_losses"
+    conditional = save_network("image_D_cond", "discriminator", tmp_path)  # of 7 classes, as published by NVIDIA
+    other = save_network(joined, "image_discriminator", tmp_path)  # of 35
+    encoder = save_network("encoder_resize", "encoder", tmp_path)
+    line = refused(capsys, out, *spade_flags, "--discriminator", other)
+    assert f"--discriminator is {other}, of in_channels 38, but must be of in_channels 10" in line
+    assert "of in_channels 3" in refused(capsys, out, *spade_flags, "--discriminator_2", conditional)
+    assert "of style_dim 256" in refused(capsys, out, *spade_flags, "--encoder", encoder)
+    line = refused(capsys, out, "--layout", tmp_path / "G.pth", "--encoder", encoder, *CITYSCAPES)
+    assert "--encoder" in line and "beside --generator" in line
+    assert not out.exists()
+    run(out, *spade_flags, "--discriminator", conditional, "--d_last_stride", 1)
+    assert checkpoint.load(out, "spade")["networks"]["discriminator"]["arguments"]["strides"] == (2, 2, 2, 1)
+
+
+def test_a_full_disk(spade_flags, tmp_path, capsys):
+    with files_up_to(100_000):
+        assert "x.pt cannot be written" in refused(capsys, tmp_path / "x.pt", *spade_flags)
+    assert {path.name for path in tmp_path.iterdir()} == {"G.pth", "7 classes.json"}
 
 
 class Malicious:
