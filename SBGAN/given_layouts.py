@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from datasets.errors import UserError
-from datasets.files import LABEL_SUFFIXES, find_files, read_image, read_label, read_raw_ids
+from datasets.files import LABEL_SUFFIXES, find_files, read_image, read_label_pixels, read_raw_ids
 from SBGAN.model import Model
 from SPADE.engine.images import from_uint8
 
@@ -15,12 +15,16 @@ KINDS = ("train_ids", "raw_ids", "colours")
 
 def read_layout(path: Path, label_space, kind: str) -> np.ndarray:
     """train ids uint8 [H,W]. kind: how the file says classes; a colour-coded file is read by its colours anyway."""
-    if kind != "train_ids":
-        return read_label(path, label_space, palette="ids" if kind == "raw_ids" else "colours")
-    try:
-        labels = read_raw_ids(path)
-    except UserError:
-        return read_label(path, label_space)  # colours
+    pixels, palette = read_label_pixels(path)
+    if palette is not None and (kind == "colours" or shows_classes(pixels, palette, label_space, kind)):
+        pixels = palette[pixels]  # [H,W,3]
+    if pixels.ndim == 3:
+        return label_space.remap_colours(pixels, path)
+    if kind == "colours":
+        raise UserError(f"{path}: ids in grey values, wanted colours; say --layout_kind train_ids or raw_ids")
+    labels = read_raw_ids(path)
+    if kind == "raw_ids":
+        return label_space.remap(labels, path)
     outside = labels >= label_space.num_classes
     if outside.any():
         raise UserError(
@@ -28,6 +32,21 @@ def read_layout(path: Path, label_space, kind: str) -> np.ndarray:
             f"{label_space.name} are 0..{label_space.num_classes - 1}; mend the file, or say --layout_kind raw_ids"
         )
     return labels
+
+
+def shows_classes(indices, palette, label_space, kind: str) -> bool:
+    """Does a file with a palette say classes by its colours, as drawing programs do, and not by its indices?
+
+    All its colours are of the table, and not merely there for show over ids.
+    """
+    for_show = True
+    for i in np.unique(indices).tolist():
+        by_index = label_space.classes_of_id(i) if kind == "raw_ids" else [i]
+        by_colour = label_space.classes_of_colour(tuple(palette[i].tolist()))
+        if not by_colour:
+            return False
+        for_show = for_show and bool(set(by_index) & set(by_colour))
+    return not for_show
 
 
 def read_layouts(folder: Path, model: Model, kind: str) -> dict[str, torch.Tensor]:

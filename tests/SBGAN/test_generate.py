@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageSequence
 
 from SBGAN import generate, load
-from SBGAN.given_layouts import read_style
+from SBGAN.given_layouts import read_layout, read_style
 from SBGAN.truncation import truncated
 from SBGAN.walk import slerp, walk_frames
 from SPADE.engine import sealed
@@ -157,6 +157,24 @@ def test_its_own_layouts_give_its_own_images(checkpoint, drawn, tmp_path, folder
     for path in (drawn / "images").iterdir():
         assert (pixels(path) == pixels(tmp_path / "again/images" / path.name)).all()
         assert (pixels(drawn / "layouts" / path.name) == pixels(tmp_path / "again/layouts" / path.name)).all()
+
+
+def test_palettes_for_show_and_palettes_that_say_classes(untrained, tmp_path):
+    """Drawing programs number the colours of a palette as they like; other files have a palette over ids."""
+    space = untrained.store.label_space
+    labels = np.random.default_rng(0).integers(space.num_classes, size=(32, 64)).astype(np.uint8)
+    order = np.random.default_rng(1).permutation(space.num_classes).astype(np.uint8)
+    cases = {
+        "drawn": (order.argsort()[labels], space.colours[order], ("train_ids", "raw_ids", "colours")),
+        "shown": (labels, space.colours, ("train_ids", "colours")),
+        "rainbow": (labels, space.colours // 2 + 3, ("train_ids",)),
+    }
+    for name, (indices, palette, kinds) in cases.items():
+        picture = Image.fromarray(indices.astype(np.uint8), "P")
+        picture.putpalette(palette.astype(np.uint8).flatten().tolist())
+        picture.save(tmp_path / f"{name}.png")
+        for kind in kinds:
+            assert (read_layout(tmp_path / f"{name}.png", space, kind) == labels).all(), (name, kind)
 
 
 def test_stage_2_renders_layouts(untrained, drawn, tmp_path):

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import resource
 import shutil
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from datasets.packed import open_store
 from datasets.prepare import main
 from tests.datasets.builders import build_camvid, build_store, space_of
 from tests.datasets.refusals import SMALL, expect_refusal, resave
+from tests.disk import files_up_to
 
 
 @contextlib.contextmanager
@@ -125,13 +125,9 @@ def test_disk_too_full_to_begin(place, capsys, monkeypatch):
 def test_files_may_not_grow(limit, place, capsys):
     """As a full disk: a limit on file size stops the reservation (of 1152 bytes), or the index at the very end."""
     build_camvid(place / "source")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        arguments = ["camvid", "--source", str(place / "source"), *SMALL]
+    arguments = ["camvid", "--source", str(place / "source"), *SMALL]
+    with files_up_to(limit):
         expect_refusal(capsys, arguments, place / "s", "cannot write the store", "free space")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 # --- flags and tables
