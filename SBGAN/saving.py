@@ -14,21 +14,6 @@ from datasets.errors import UserError
 WAITING = 64  # pictures that may wait to be written; more would only fill the memory
 
 
-def check_folder(folder: Path, overwrite: bool, flag: str = "out"):
-    """The folder must be new or empty. Raises UserError."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--{flag} {folder} is a file; name a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
-        raise UserError(f"--{flag} {folder} is not empty; name another, or pass --overwrite to replace files in it")
-
-
-def check_file(path: Path, overwrite: bool, flag: str = "out"):
-    if path.is_dir():
-        raise UserError(f"--{flag} {path} is a folder; name a file")
-    if path.exists() and not overwrite:
-        raise UserError(f"--{flag} {path} exists; name another file, or pass --overwrite to replace it")
-
-
 @contextlib.contextmanager
 def explained(path: Path):
     """Turns what the system says against writing `path` into one sentence."""
@@ -37,6 +22,24 @@ def explained(path: Path):
     except OSError as error:
         reason = error.strerror or str(error)
         raise UserError(f"{path} cannot be written ({reason}); free space or name another place") from error
+
+
+def check_folder(folder: Path, overwrite: bool, flag: str = "out"):
+    """The folder must be new or empty. Raises UserError."""
+    with explained(folder):
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"--{flag} {folder} is a file; name a folder")
+        if folder.is_dir() and any(folder.iterdir()) and not overwrite:
+            raise UserError(f"--{flag} {folder} is not empty; name another, or pass --overwrite to replace files in it")
+
+
+def check_file(path: Path, overwrite: bool, flag: str = "out"):
+    """The file must be new. Raises UserError."""
+    with explained(path):
+        if path.is_dir():
+            raise UserError(f"--{flag} {path} is a folder; name a file")
+        if path.exists() and not overwrite:
+            raise UserError(f"--{flag} {path} exists; name another file, or pass --overwrite to replace it")
 
 
 @contextlib.contextmanager

@@ -243,6 +243,7 @@ def test_nothing_is_overwritten_unasked(checkpoint, tmp_path, capsys):
     run(checkpoint, tmp_path / "out", "--num", 1, "--overwrite")
     assert (tmp_path / "out/mine.txt").read_text() == "mine" and (tmp_path / "out/images/00000000.png").is_file()
     assert "is a file" in refused(capsys, checkpoint, tmp_path / "out/mine.txt")
+    assert "too long" in refused(capsys, checkpoint, tmp_path / ("n" * 300))
 
 
 def test_layouts_that_cannot_be_read(checkpoint, drawn, tmp_path, capsys):
