@@ -1,22 +1,20 @@
 """python -m SBGAN.export: a trained model as one ONNX file that runs without this code: latents in, scene out."""
 
-import copy
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from datasets.errors import UserError, exit_on_user_error
 from SBGAN.model import Model, load
-from SBGAN.networks import LEAK, UpBlock, upsample
+from SBGAN.plain import plain_layout_generator
 from SBGAN.saving import check_file, replacing
 from SPADE.engine import config as settings
 from SPADE.engine.config import setting
 from SPADE.layers import SpectralConv2d
-from SPADE.modulation import SPADENorm
+from SPADE.plain import PlainSPADEGenerator
 
 OPSET = 18
 
@@ -29,44 +27,11 @@ class ExportSettings:
     overwrite: bool = setting(False, "replace the file that --out names")
 
 
-class PlainNorm(nn.Module):
-    """SPADENorm in evaluation mode from the operations that ONNX has; the fast one is functions of its own."""
-
-    def __init__(self, norm: SPADENorm):
-        super().__init__()
-        self.shared, self.gamma_beta, self.statistics = norm.shared, norm.gamma_beta, norm.norm
-
-    def forward(self, x, semantics, upsample: bool = False, leak: float = 1.0, moments=None):
-        if upsample:
-            x = F.interpolate(x, scale_factor=2, mode="nearest")
-        mean, variance = self.statistics.running_mean, self.statistics.running_var
-        x = F.batch_norm(x, mean, variance, eps=1e-5)
-        gamma, beta = self.gamma_beta(F.relu(self.shared(semantics))).chunk(2, 1)  # [N,K,h,w] each
-        return F.leaky_relu(x * (1 + gamma) + beta, leak)
-
-
-class PlainUpBlock(nn.Module):
-    """UpBlock with the upsampling before its convolution: what replaces it is exported wrongly."""
-
-    def __init__(self, block: UpBlock):
-        super().__init__()
-        self.conv1, self.conv2, self.pixel_norm = block.conv1, block.conv2, block.pixel_norm
-
-    def forward(self, x):
-        x = self.pixel_norm(F.leaky_relu(self.conv1(upsample(x)), LEAK))
-        return self.pixel_norm(F.leaky_relu(self.conv2(x), LEAK))
-
-
-def plain(network: nn.Module) -> nn.Module:
-    """A copy of a generator out of plain layers, spectral normalisation done."""
-    network = copy.deepcopy(network).eval().requires_grad_(False)
+def without_spectral_norm(network: nn.Module) -> nn.Module:
+    """Its convolutions replaced by ordinary ones of the normalised weights."""
     for parent in list(network.modules()):
         for name, layer in list(parent.named_children()):
-            if isinstance(layer, SPADENorm):
-                setattr(parent, name, PlainNorm(layer))
-            elif isinstance(layer, UpBlock):
-                setattr(parent, name, PlainUpBlock(layer))
-            elif isinstance(layer, SpectralConv2d):
+            if isinstance(layer, SpectralConv2d):
                 weight = layer.normalised_weight()
                 conv = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2], layer.stride, layer.padding,
                                  bias=layer.bias is not None)  # fmt: skip
@@ -76,11 +41,15 @@ def plain(network: nn.Module) -> nn.Module:
 
 
 class Scene(nn.Module):
-    """latents float [N,latent_dim] (and style float [N,style_dim]) -> layout uint8 [N,1,h,w], image uint8 [N,3,H,W]."""
+    """latents float [N,latent_dim] (and style float [N,style_dim]) -> layout uint8 [N,1,h,w], image uint8 [N,3,H,W].
+
+    Out of the generators' plain forms: the fast ones are functions of their own, or are exported wrongly.
+    """
 
     def __init__(self, model: Model):
         super().__init__()
-        self.layout_generator, self.spade_generator = plain(model.layout_generator), plain(model.spade_generator)
+        self.layout_generator = plain_layout_generator(model.layout_generator)
+        self.spade_generator = without_spectral_norm(PlainSPADEGenerator(model.spade_generator).eval())
 
     def forward(self, latents, style=None):
         scores = self.layout_generator(latents)

@@ -1,4 +1,4 @@
-"""The layout GAN in its plain form, which SBGAN.benchmark holds the product's form against; SPADE's is SPADE.plain."""
+"""The layout GAN in its plain form, for SBGAN.benchmark and SBGAN.export; SPADE's is SPADE.plain."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""The SPADE generator in its plain form, which tests and SBGAN.benchmark hold the product's form against.
+"""The SPADE generator in its plain form, which tests and SBGAN.benchmark hold the fast one against, and exports have.
 
 Dense modulations with one convolution each for gamma and beta, semantics resized for every normalisation, operations
 one by one, NCHW. Made of a network of the product; its weights are copies.
