@@ -15,7 +15,7 @@ from SPADE.engine.evaluation import evaluating
 from SPADE.engine.images import to_uint8
 from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
 from SPADE.sampling import latents
-from SPADE.scoring import check_label_space, check_store  # noqa: F401 (stage 3 takes the latter from here)
+from SPADE.scoring import check_label_space
 
 
 @dataclass(frozen=True)

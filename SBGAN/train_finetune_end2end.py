@@ -8,7 +8,7 @@ import torch
 from datasets.errors import exit_on_user_error
 from datasets.packed import open_store
 from SBGAN.finetune_loop import PREFIX, STAGE, Networks, train
-from SBGAN.model import check_fit, check_store, load_networks
+from SBGAN.model import check_fit, load_networks
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
 from SBGAN.scores import sample, score_generated
 from SBGAN.settings import FinetuneSettings, check_finetune
@@ -21,6 +21,7 @@ from SPADE.engine.images import colour_layouts, enlarge, sheet
 from SPADE.engine.run_folder import RunFolder
 from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
 from SPADE.scores import find_extractor, numbers
+from SPADE.scoring import check_store
 from SPADE.train import perceptual_network
 from SPADE.training_loop import pictures as real_layout_pictures
 
