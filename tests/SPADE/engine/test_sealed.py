@@ -13,7 +13,12 @@ import torch
 from datasets.errors import UserError
 from SPADE.engine import checkpoint, sealed
 
-CONTENT = {"images_seen": 12, "values": torch.arange(1000.0)}
+CONTENT = {
+    "images_seen": 12,
+    "values": torch.arange(1000.0),
+    "data": dict.fromkeys(checkpoint.DATA),
+    "networks": {},
+}
 
 
 @pytest.fixture
