@@ -11,12 +11,12 @@ from SPADE.engine.distributed import rank, world_size
 from SPADE.engine.evaluation import evaluating
 from SPADE.engine.images import enlarge, from_uint8, square_sheet, to_uint8
 from SPADE.sampling import latents
-from SPADE.scores import against_real, draw_rows, numbers
+from SPADE.scores import against_real, draw_rows, numbers, record_in_training
 
 STAGE, PREFIX = "image_gan", "image"
 
 
-def image_domain(config, store, device, extractor=None) -> Domain:
+def image_domain(config, store, device, extractor=None, left_out=None) -> Domain:
     """RGB images in [-1,1] for the progressive loop; real ones are averaged over blocks down to its resolution."""
     reader = Reader(store["train"], config.seed, rank(), world_size())
 
@@ -30,12 +30,15 @@ def image_domain(config, store, device, extractor=None) -> Domain:
         images = sample_images(generator, range(32), device, resolution, alpha)
         return square_sheet(enlarge(images, height, height * store.aspect))
 
-    def evaluate(generator, resolution, alpha):
+    def evaluate(generator, resolution, alpha, images_seen):
         if resolution < 16 or store.height % resolution:  # the smallest level of SWD; the reader averages whole blocks
             return {}
         network = extractor if resolution == generator.max_resolution else None  # which may not take smaller images
         rows = image_rows(generator, config.num_eval, 0, device, network, resolution, alpha)
-        return numbers(against_real(rows, config.num_eval, store, device, network, height=resolution))
+        row = against_real(rows, config.num_eval, store, device, network, left_out, resolution)
+        more = {"resolution": resolution, "alpha": alpha}
+        record_in_training({"generated": row}, images_seen, config, store, left_out, **more)
+        return numbers(row)
 
     return Domain(
         STAGE,

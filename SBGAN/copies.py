@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from PIL import Image, ImageDraw, ImageFont
 
 from datasets.reader import in_order, layouts_in_order
 from SBGAN.discretize import resize
@@ -114,7 +116,10 @@ def numbers(samples: Nearest, held: Nearest, unit: str) -> dict:
 
 
 def copies_picture(layouts, images, found: dict, store, num: int = 8):
-    """The samples nearest to training items, one a column: layout, its nearest; image, its nearest. uint8 [3,...]."""
+    """The samples nearest to training items, one a column: layout, its nearest; image, its nearest; the distances.
+
+    uint8 [3,...]
+    """
     colours = torch.from_numpy(store.label_space.colours)
 
     def shown(labels):
@@ -127,7 +132,32 @@ def copies_picture(layouts, images, found: dict, store, num: int = 8):
     if "image" in found:
         rows += [enlarge(images[order], store.height, store.width)]
         rows += [training_items(store["train"], found["image"], order)[0]]
-    return sheet(rows)
+    texts = [[f"{kind} {nearest.distance[i]:.3f}" for i in order.tolist()] for kind, nearest in found.items()]
+    picture = sheet(rows)  # [3,H,W]
+    return torch.cat([picture, captions(texts, picture.shape[2])], 1)
+
+
+def captions(lines: list[list[str]], width: int):
+    """Lines of texts, each text at the left of its column: black on white, uint8 [3,12*lines,width]."""
+    strip = Image.new("RGB", (width, 12 * len(lines)), "white")
+    draw = ImageDraw.Draw(strip)
+    for i, texts in enumerate(lines):
+        for j, text in enumerate(texts):
+            draw.text((2 + j * (width - 2) // len(texts), 12 * i), text, "black", ImageFont.load_default(10))
+    return torch.from_numpy(np.array(strip)).permute(2, 0, 1)
+
+
+def nearest_items(found: dict, split, seed: int) -> list[dict]:
+    """For each sample, {"seed", "layout": {"nearest": name of the training item, "mirrored", "distance"}, "image"}."""
+    items = {
+        kind: [
+            {"nearest": split.names[index], "mirrored": mirrored, "distance": round(distance, 6)}
+            for index, mirrored, distance in zip(*(x.tolist() for x in (n.index, n.mirrored, n.distance)), strict=True)
+        ]
+        for kind, n in found.items()
+    }
+    kinds = zip(*items.values(), strict=True)
+    return [{"seed": seed + i, **dict(zip(items, one, strict=True))} for i, one in enumerate(kinds)]
 
 
 def training_items(split, found: Nearest, order):

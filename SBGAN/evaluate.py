@@ -1,8 +1,7 @@
 """python -m SBGAN.evaluate: scores and pictures of any checkpoint; the rows are those of the evaluation in training."""
 
-import contextlib
+import json
 import statistics
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +9,9 @@ from datasets.errors import exit_on_user_error
 from datasets.packed import Store
 from SBGAN.baseline import draws, image_rows, load_baseline
 from SBGAN.contact_sheet import contact_sheet
-from SBGAN.copies import copies_picture, copy_check
+from SBGAN.copies import copies_picture, copy_check, nearest_items
 from SBGAN.model import Model, load, stage_of
-from SBGAN.released_fid import PROTOCOL, fid_released, soft_scenes
+from SBGAN.released_fid import PROTOCOL, fid_released, imagenet_inception, soft_scenes
 from SBGAN.scores import layout_rows, scene_rows, score_layout_floor, score_layouts, score_scenes
 from SPADE import scoring
 from SPADE.engine import checkpoint
@@ -23,7 +22,7 @@ from SPADE.engine.distributed import from_first, rank, start
 from SPADE.engine.images import save_png, square_sheet
 from SPADE.engine.watch import together
 from SPADE.scores import COLUMNS, against_real, find_extractor, score_floor, score_real_layouts
-from SPADE.scoring import check_samples, finish, stored_data
+from SPADE.scoring import check_samples, finish, make_results, stored_data, warnings_in_the_record, writing_results
 
 COPIES = 500  # at most so many samples are looked for in the training data
 
@@ -47,10 +46,14 @@ class EvaluationSettings(Scoring):
 class Scorer:
     """The data, the feature network and the numbers that all rows of one evaluation share."""
 
-    def __init__(self, config: Scoring, store: Store, device, images: bool = True):
+    def __init__(self, config: Scoring, store: Store, device, height: int | None):
+        """height: of the images, None if there are none."""
         self.config, self.store, self.device = config, store, device
-        self.extractor, self.left_out = find_extractor(config) if images else (None, "there are no images")
+        self.extractor, self.left_out = None, "there are no images"
+        if height:
+            self.extractor, self.left_out = find_extractor(config, height, height * store.aspect, device)
         self.features = (device, self.extractor, self.left_out)
+        self.inception = imagenet_inception(config.released_weights, device) if config.fid_released else None
         self.samples = None  # of the last model, the first set: rows as of `shared_out`
 
     def repeated(self, score) -> dict:
@@ -93,8 +96,8 @@ class Scorer:
     def as_released(self, row: dict, draw, seed: int, height: int) -> dict:
         """Adds fid_released if it is asked for."""
         if self.config.fid_released:
-            how = (self.config.num_eval, seed, height, self.device, self.config.released_weights)
-            row["fid_released"] = fid_released(draw, self.store, *how)
+            how = (self.config.num_eval, seed, height, self.device)
+            row["fid_released"] = fid_released(draw, self.inception, self.store, *how)
             row["protocol"]["fid_released"] = PROTOCOL
         return row
 
@@ -106,14 +109,6 @@ class Scorer:
         num = self.config.num_eval
         row = from_first(score_layout_floor, self.store, layout_height, num) if layout_height else {}
         return row | (score_floor(self.store, num, *self.features, image_height) if images else {})
-
-
-@contextlib.contextmanager
-def warnings_in_the_record():
-    """What scores of few images are worth is in the record and under the table; it needn't be said in between."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*mostly bias", UserWarning)
-        yield
 
 
 def mean_row(rows: list[dict]) -> dict:
@@ -137,7 +132,11 @@ def evaluate(models: dict[str, Model], config: Scoring, store: Store, device, fo
     models: name ("" if there is one) -> model. All models of a row kind come before the next kind.
     """
     last = list(models.values())[-1]
-    scorer = Scorer(config, store, device, images=last.spade_generator is not None)
+    draws_scenes = last.layout_generator is not None and last.spade_generator is not None
+    require(draws_scenes or not config.fid_released, "fid_released", "given", "left out for a checkpoint of one stage",
+            "it scores images of generated layouts")  # fmt: skip
+    scorer = Scorer(config, store, device, store.height if last.spade_generator is not None else None)
+    make_results(folder)
 
     def rows_of(kind, score, has):
         return {", ".join(filter(None, (kind, name))): score(m) for name, m in models.items() if has(m)}
@@ -148,31 +147,41 @@ def evaluate(models: dict[str, Model], config: Scoring, store: Store, device, fo
     scores["floor: real against real"] = scorer.floor(rows, images=last.spade_generator is not None)
 
     if rank() == 0:
-        if config.copy_check and last.layout_generator is not None:
-            write_copy_check(scores, scorer.samples, store, folder)
-        save_png(contact_sheet(list(models.values()), store, config.seed), folder / "contact_sheet.png")
+        write_copy_check(scores, scorer.samples, config, store, folder)
+        drawn = contact_sheet(list(models.values()), store, config.seed)
+        with writing_results(folder):
+            save_png(drawn, folder / "contact_sheet.png")
     return scores, scorer.left_out
 
 
 @warnings_in_the_record()
 def evaluate_baseline(generator, config: Scoring, store: Store, device, folder: Path) -> tuple[dict, str | None]:
     """The same of the RGB baseline, at the size that it draws at."""
-    scorer = Scorer(config, store, device)
+    scorer = Scorer(config, store, device, generator.max_resolution)
+    make_results(folder)
     scores = {"generated": scorer.generated_by_baseline(generator)}
     scores["floor: real against real"] = scorer.floor(None, images=True, image_height=generator.max_resolution)
     if rank() == 0:
-        if config.copy_check:
-            write_copy_check(scores, scorer.samples, store, folder)
-        save_png(square_sheet(scorer.samples["images"][:32]), folder / "contact_sheet.png")
+        write_copy_check(scores, scorer.samples, config, store, folder)
+        with writing_results(folder):
+            save_png(square_sheet(scorer.samples["images"][:32]), folder / "contact_sheet.png")
     return scores, scorer.left_out
 
 
-def write_copy_check(scores, samples: dict, store, folder):
-    """samples: {"layouts", "images"} or one of them."""
+def write_copy_check(scores, samples: dict | None, config: Scoring, store, folder):
+    """samples: {"layouts", "images"} or one of them; None if there are none."""
+    with writing_results(folder):
+        for name in ("copies.png", "copies.json"):
+            (folder / name).unlink(missing_ok=True)  # of an earlier evaluation
+    if not (config.copy_check and samples):
+        return
     layouts, images = (samples[name][:COPIES] if name in samples else None for name in ("layouts", "images"))
     record, found = copy_check(layouts, images, store)
     next(row for name, row in reversed(scores.items()) if name.startswith("generated"))["copy_check"] = record
-    save_png(copies_picture(layouts, images, found, store), folder / "copies.png")
+    with writing_results(folder):
+        save_png(copies_picture(layouts, images, found, store), folder / "copies.png")
+        lines = ",\n ".join(map(json.dumps, nearest_items(found, store["train"], config.seed)))
+        (folder / "copies.json").write_text(f"[{lines}]\n")
 
 
 def check(config: Scoring):

@@ -180,7 +180,8 @@ def train(config, store, networks: Networks, folder: RunFolder, origin: dict, de
     """Pretrains D2, then trains everything for niter + niter_decay epochs; returns the last checkpoint's path.
 
     config: FinetuneSettings; origin: the files that stages 1 and 2 left, written into the checkpoints;
-    pictures: (layout generator, spade generator) -> uint8 [3,...]; evaluate: the same -> {score name: value}, or None.
+    pictures: (layout generator, spade generator) -> uint8 [3,...]; evaluate: the same and
+    images seen -> {score name: value}, or None.
     """
     # --- Optimisers ---
     n = networks
@@ -264,7 +265,7 @@ def train(config, store, networks: Networks, folder: RunFolder, origin: dict, de
             # --- Evaluation and checkpoint ---
             due = evaluate and trained > 0 and ended(before, trained, epoch_images, config.evaluate_every, last)
             if due:
-                log.scalars(evaluate(*shown), seen)
+                log.scalars(evaluate(*shown, seen), seen)
             scheduled = trained > 0 and ended(before, trained, epoch_images, config.save_every, last)
             if scheduled or stop.signal or every(config.resume_every, steps):
                 guard.read()

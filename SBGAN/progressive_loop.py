@@ -38,7 +38,7 @@ class Domain:
     sample: Callable  # (generator output, noise) -> discriminator input
     statistics: Callable  # generator output -> {name: scalar tensor} to log
     pictures: Callable  # (generator, resolution, alpha) -> uint8 [3,...]
-    evaluate: Callable  # (generator, resolution, alpha) -> {score name: value}
+    evaluate: Callable  # (generator, resolution, alpha, images_seen) -> {score name: value}
 
 
 def generator_terms(generator, discriminator, domain, z, noise, resolution, alpha):
@@ -144,7 +144,7 @@ def train(config, phases, data, generator, discriminator, domain: Domain, device
 
             # --- Evaluation and checkpoint ---
             if phase_ends or every(config.evaluate_every, iteration):
-                log.scalars(domain.evaluate(state.shown("generator"), *at), seen)
+                log.scalars(domain.evaluate(state.shown("generator"), *at, seen), seen)
             scheduled = last or every(config.save_every, iteration)
             if scheduled or stop.signal or every(config.resume_every, iteration):
                 guard.read()

@@ -28,7 +28,9 @@ PROTOCOL = (
 def imagenet_inception(path, device):
     """Images float [n,3,H,W] in [-1,1] -> float [n,2048], as the released code calls it. path: None for the cache."""
     url = torchvision.models.Inception_V3_Weights.IMAGENET1K_V1.url
-    path = find_weights(url, path, without="leave --fid_released out")
+    without = "leave --fid_released out"
+    from_first(find_weights, url, path, without)  # the other processes find what is downloaded here
+    path = find_weights(url, path, without)
     network = torchvision.models.inception_v3(weights=None, init_weights=False, transform_input=False)
     try:
         network.load_state_dict(load_weights(path))
@@ -57,9 +59,8 @@ def soft_scenes(layout_generator, spade_generator, store, device):
 
 
 @torch.no_grad()
-def fid_released(draw, store, num: int, seed: int, height: int, device, weights=None) -> float:
-    """draw: seed -> image float [1,3,height,W] in [-1,1]; weights: torchvision's Inception, default the cache."""
-    inception = imagenet_inception(weights, device)
+def fid_released(draw, inception, store, num: int, seed: int, height: int, device) -> float:
+    """draw: seed -> image float [1,3,height,W] in [-1,1]; inception: as of `imagenet_inception`."""
     split = store[store.reference]
     flipped = torch.rand(min(num, len(split)), generator=torch.Generator().manual_seed(seed)) < 0.5
 

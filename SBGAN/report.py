@@ -25,15 +25,25 @@ def read_settings(run: Path) -> dict:
 
 
 def read_records(run: Path) -> list[dict]:
-    """Evaluations in the order they were made; a line that was cut off is left out."""
+    """Evaluations in the order they were made; a line that was cut off is left out, and so are those within a training
+    that was continued from before them."""
     records = []
     if (run / "metrics.jsonl").is_file():
         for line in (run / "metrics.jsonl").read_text().splitlines():
             try:
-                records.append(json.loads(line))
+                record = json.loads(line)
             except ValueError:
                 print(f"{run / 'metrics.jsonl'}: a line that is no JSON is left out")
+                continue
+            if "images_seen" in record:
+                records = [r for r in records if r.get("images_seen", 0) < record["images_seen"]]
+            records.append(record)
     return records
+
+
+def last_of(records: list[dict]) -> dict:
+    """The last one of a checkpoint, which has all rows; within a training there are fewer."""
+    return next((r for r in reversed(records) if "images_seen" not in r), records[-1])
 
 
 def read_logs(folder: Path) -> tuple[dict, dict]:
@@ -80,7 +90,7 @@ def sheets_section(pictures: dict) -> list[str]:
 def scores_sections(records: list[dict]) -> list[str]:
     if not records:
         return ['<p class="warning">This run has not been evaluated yet: no metrics.jsonl.</p>']
-    last = records[-1]
+    last = last_of(records)
     rows = {name: numbers(row) for name, row in last["scores"].items()}
     columns = [c for c in COLUMNS if any(c in row for row in rows.values())]
     content = [parts.table(["", *columns], [[name, *map(row.get, columns)] for name, row in rows.items()])]
@@ -110,6 +120,7 @@ def history(records: list[dict]) -> str:
         name = (generated or list(record["scores"]))[-1]
         row = record["scores"][name]
         files = ", ".join(Path(entry["file"]).name for entry in record["checkpoints"].values())
+        files = files or f"in training, {record['images_seen']} images seen"
         lines.append([record["time"], files, name, record["counts"]["generated"], numbers(row)])
     columns = [c for c in COLUMNS if any(c in line[-1] for line in lines)]
     rows = [[*line[:-1], *map(line[-1].get, columns)] for line in lines]
@@ -128,7 +139,8 @@ def class_sections(record: dict) -> list[str]:
 
 
 def copy_section(records: list[dict], results: Path) -> list[str]:
-    checks = [row["copy_check"] for record in records[-1:] for row in record["scores"].values() if "copy_check" in row]
+    rows = last_of(records)["scores"].values() if records else []
+    checks = [row["copy_check"] for row in rows if "copy_check" in row]
     if not checks:
         return []
     columns = ["samples", "nearest", "median", "nearest_of_real", "median_of_real", "closer_than_any_real"]

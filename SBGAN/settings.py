@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from SBGAN.networks import PIXEL_NORMS
 from SPADE.engine.config import harmless, require, setting
 from SPADE.engine.run_settings import RunSettings, check_run
-from SPADE.settings import ImageScores
+from SPADE.settings import ImageScores, check_num_eval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +77,7 @@ class FinetuneSettings(ImageScores, RunSettings):
 def check_progressive(config, store, batch_sizes):
     """Refuses what cannot work, before anything is built. Raises UserError."""
     check_run(config)
+    check_num_eval(config)
     power = config.max_dim >= 4 and config.max_dim & (config.max_dim - 1) == 0
     require(power, "max_dim", config.max_dim, "a power of two from 4", "pass one")
     require(
@@ -109,6 +110,7 @@ def check_batch(batch, store, path):
 def check_finetune(config, store):
     """Refuses what cannot work, before anything is read or built. Raises UserError."""
     check_run(config)
+    check_num_eval(config)
     check_batch(config.batch_size, store, config.store)
     epochs = config.niter + config.niter_decay
     require(epochs > 0, "niter", config.niter, "positive, with --niter_decay", "raise one of them")

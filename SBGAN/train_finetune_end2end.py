@@ -20,7 +20,7 @@ from SPADE.engine.distributed import rank, start
 from SPADE.engine.images import colour_layouts, enlarge, sheet
 from SPADE.engine.run_folder import RunFolder
 from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
-from SPADE.scores import find_extractor, numbers
+from SPADE.scores import find_extractor, numbers, record_in_training, score_real_layouts
 from SPADE.scoring import check_store
 from SPADE.train import perceptual_network
 from SPADE.training_loop import pictures as real_layout_pictures
@@ -55,10 +55,15 @@ def run(config: FinetuneSettings) -> Path:
     vgg = perceptual_network(config, device)
     evaluate = None
     if config.evaluate_every:
-        how = (store, config.num_eval, 0, device, *find_extractor(config))
+        extractor, left_out = find_extractor(config, store.height, store.width, device)
 
-        def evaluate(layout_generator, spade_generator):
-            return numbers(score_generated(layout_generator, spade_generator, *how), "score_generated/")
+        def evaluate(layout_generator, spade_generator, images_seen):
+            num, how = config.num_eval, (device, extractor, left_out)
+            generated = score_generated(layout_generator, spade_generator, store, num, 0, *how)
+            real = score_real_layouts(spade_generator, store, num, *how)
+            scores = {"generated": generated, "real layouts": real}
+            record_in_training(scores, images_seen, config, store, left_out)
+            return numbers(generated, "score_generated/") | numbers(real, "score_real_layouts/")
 
     # --- Networks ---
     folder.begin(config, data_record(store), origin=origin.values(), constant_images=lambda config: (

@@ -38,8 +38,9 @@ def run(config: BaselineSettings) -> Path:
     generator = ImageGenerator(3, latent_dim=config.latent_dim, pixel_norm=config.pixel_norm, **shared)
     discriminator = ProgressiveDiscriminator(3, minibatch_stats=config.minibatch_stats, **shared)
     phases = make_phases(config.max_dim, store["train"].draws_per_epoch, config.epochs, config.batch_size, batch_sizes)
+    size = config.max_dim, config.max_dim * store.aspect
     networks = place(generator, device), place(discriminator, device)
-    domain = image_domain(config, store, device, find_extractor(config)[0])
+    domain = image_domain(config, store, device, *find_extractor(config, *size, device))
     return train(config, phases, data_record(store), *networks, domain, device)
 
 

@@ -21,7 +21,7 @@ from SPADE.engine.data import data_record
 from SPADE.engine.device import pick, place, seed_everything, to_device
 from SPADE.engine.distributed import from_first, rank, start, world_size
 from SPADE.engine.images import colour_layouts, enlarge, square_sheet
-from SPADE.scores import numbers
+from SPADE.scores import numbers, record_in_training
 
 STAGE, PREFIX = "layout_gan", "layout"
 
@@ -49,9 +49,12 @@ def layout_domain(config, store, device) -> Domain:
         height = max(64, resolution)
         return square_sheet(enlarge(colour_layouts(layouts, colours), height, height * store.aspect))
 
-    def evaluate(generator, resolution, alpha):
+    def evaluate(generator, resolution, alpha, images_seen):
         rows = layout_rows(generator, config.num_eval, 0, device, resolution, alpha)
-        return from_first(lambda: numbers(score_layouts(rows["layouts"], store)))
+        row = from_first(lambda: score_layouts(rows["layouts"], store))
+        more = {"resolution": resolution, "alpha": alpha}
+        record_in_training({"generated": row}, images_seen, config, store, "there are no images", **more)
+        return numbers(row)
 
     return Domain(STAGE, PREFIX, real, noise, sample, statistics, pictures, evaluate)
 

@@ -5,6 +5,8 @@ from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import torch
+
 from datasets.errors import UserError
 from datasets.reader import layouts_in_order
 from SPADE.engine.checkpoint import file_hash, has_average
@@ -25,23 +27,28 @@ COLUMNS = (
 )
 
 
-def find_extractor(config: ImageScores):
+def find_extractor(config: ImageScores, height: int, width: int, device):
     """(feature network or None, why it is None, which is said).
 
-    A file that was named must be there; where nothing was named and no weights can be had, FID is left out.
+    A file that was named must be there; where nothing was named and no weights can be had, FID is left out. The network
+    sees a blank image of the given size, so that one that fails does so before hours of training or drawing.
     """
-    other, inception, left_out = config.feature_extractor, config.inception_weights, "--no_fid was given"
-    if other is not None:
-        require(Path(other).is_file(), "feature_extractor", other, "a file", "name a feature network's file")
-        return Extractor(Path(other), standard=False), None
-    if config.fid:
+    extractor, left_out = None, "--no_fid was given"
+    if config.feature_extractor is not None:
+        path = Path(config.feature_extractor)
+        require(path.is_file(), "feature_extractor", path, "a file", "name a feature network's file")
+        extractor = Extractor(path, standard=False)
+    elif config.fid:
         try:
-            from_first(inception_weights, inception)  # the other processes find what is downloaded here
-            return Extractor(Path(inception_weights(inception)), standard=True), None
+            from_first(inception_weights, config.inception_weights)  # the other processes find what is downloaded here
+            extractor = Extractor(Path(inception_weights(config.inception_weights)), standard=True)
         except UserError as error:
-            if inception:
+            if config.inception_weights:
                 raise
             left_out = str(error)
+    if extractor:
+        extractor.features(torch.zeros(1, 3, height, width, dtype=torch.uint8), device)
+        return extractor, None
     if rank() == 0:
         print(f"FID is left out of the scores: {left_out}")
     return None, left_out
@@ -120,10 +127,22 @@ def scored_weights(path: Path, averaged: bool) -> str:
 
 
 def append_record(record: dict, folder: Path):
-    """One line in folder/metrics.jsonl."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "metrics.jsonl", "a") as file:
-        file.write(json.dumps(record) + "\n")
+    """One line in folder/metrics.jsonl. Where that can't be written, this is said and no more."""
+    path = folder / "metrics.jsonl"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        torn = path.is_file() and path.read_bytes()[-1:] not in (b"", b"\n")  # by a process that was killed
+        with open(path, "a") as file:
+            file.write("\n" * torn + json.dumps(record) + "\n")
+    except OSError as error:
+        print(f"warning: the scores are not added to {path} ({error.strerror})", flush=True)
+
+
+def record_in_training(scores: dict, images_seen: int, config, store, left_out, **more):
+    """The line of an evaluation within a training: it names no checkpoint, but the images seen."""
+    if rank() == 0:
+        record = make_record({}, config.ema, store, config.num_eval, 0, scores, left_out)
+        append_record({**record, "images_seen": images_seen, **more}, Path(config.weights) / config.name)
 
 
 def numbers(scores: dict, prefix: str = "") -> dict:

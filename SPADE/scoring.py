@@ -1,7 +1,9 @@
 """What all scoring programs share: flags, the data a checkpoint is scored against, what is written and printed."""
 
+import contextlib
 import json
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from datasets.packed import Store, open_store
 from SPADE.engine.config import require, setting
 from SPADE.engine.distributed import rank
 from SPADE.scores import append_record, make_record, table
-from SPADE.settings import ImageScores
+from SPADE.settings import ImageScores, check_num_eval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +25,7 @@ class Scoring(ImageScores):
 
 
 def check_samples(config: Scoring, sets: int = 1):
-    require(config.num_eval >= 2, "num_eval", config.num_eval, "at least 2", "pass a larger number")
+    check_num_eval(config)
     last = config.seed + sets * config.num_eval
     require(config.seed >= 0 and last < 2**63, "seed", config.seed, "from 0, below 2^63 with all samples", "lower it")
 
@@ -63,21 +65,45 @@ def check_label_space(a: dict, a_path, b: dict, b_name: str):
         )
 
 
+@contextlib.contextmanager
+def warnings_in_the_record():
+    """What scores of few images are worth is in the record and under the table; it needn't be said in between."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*mostly bias", UserWarning)
+        yield
+
+
+def make_results(folder: Path):
+    """Before the work, so that a folder that can't be made is refused then."""
+    with writing_results(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def writing_results(folder: Path):
+    """What the system says against writing into the folder becomes one sentence."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"{folder} cannot be written ({reason}); make room, or name another --results") from error
+
+
 def finish(scores, left_out, files: dict, config: Scoring, store: Store, folder: Path, weights: Path) -> dict:
     """Writes the record to folder/scores.json and as a line of weights/metrics.jsonl; prints the table. Process 0."""
     record = make_record(files, config.ema, store, config.num_eval, config.seed, scores, left_out)
     if rank() > 0:
         return record
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".scores.{os.getpid()}.json"
-    temporary.write_text(json.dumps(record, indent=1) + "\n")
-    os.replace(temporary, folder / "scores.json")
-    append_record(record, weights)
     print(table(scores))
-    for row in scores.values():
+    append_record(record, weights)
+    with writing_results(folder):
+        temporary = folder / f".scores.{os.getpid()}.json"
+        temporary.write_text(json.dumps(record, indent=1) + "\n")
+        os.replace(temporary, folder / "scores.json")
+    for kind, row in scores.items():
         for name, repeats in row.get("repeats", {}).items():
             count = len(repeats["values"])
-            print(f"{name}: {repeats['mean']:.4g} +- {repeats['std']:.2g} over {count} sets of samples")
+            print(f"{kind}: {name} {repeats['mean']:.4g} +- {repeats['std']:.2g} over {count} sets of samples")
     for message in sorted({row["warning"] for row in scores.values() if "warning" in row}):
         print(f"warning: {message}")
     print(f"pictures: {', '.join(str(file) for file in sorted(folder.glob('*.png')))}")

@@ -52,9 +52,15 @@ class SpadeSettings(ImageScores, RunSettings):
         return (2,) * (self.d_layers - 1) + (self.d_last_stride,)
 
 
+def check_num_eval(config):
+    """Raises UserError: one sample has no covariance."""
+    require(config.num_eval >= 2, "num_eval", config.num_eval, "at least 2", "pass a larger number")
+
+
 def check(config, store):
     """Refuses what cannot work, before anything is built. Raises UserError."""
     check_run(config)
+    check_num_eval(config)
     num_images = len(store["train"])
     require(config.batch_size >= 1, "batch_size", config.batch_size, "at least 1", "pass a positive number")
     require(

@@ -13,7 +13,15 @@ from SPADE.engine.images import save_png
 from SPADE.engine.watch import together
 from SPADE.networks import SPADEGenerator, StyleEncoder
 from SPADE.scores import find_extractor, score_floor, score_real_layouts
-from SPADE.scoring import Scoring, check_samples, finish, stored_data
+from SPADE.scoring import (
+    Scoring,
+    check_samples,
+    finish,
+    make_results,
+    stored_data,
+    warnings_in_the_record,
+    writing_results,
+)
 from SPADE.training_loop import STAGE, pictures
 
 
@@ -30,7 +38,7 @@ def run(config: TestSettings) -> dict:
     content = checkpoint.load(path, STAGE)
     store = stored_data(content, path, config)
     device = start(pick(config.device))
-    extractor, left_out = find_extractor(config)
+    extractor, left_out = find_extractor(config, store.height, store.width, device)
 
     networks = content["networks"]
     generator = checkpoint.rebuild(SPADEGenerator, networks["generator"], device, config.ema)
@@ -39,13 +47,16 @@ def run(config: TestSettings) -> dict:
         encoder = checkpoint.rebuild(StyleEncoder, networks["encoder"], device, config.ema)
     how = (store, config.num_eval, device, extractor, left_out)
     folder = Path(config.results) / config.name
-    with together():
+    make_results(folder)
+    with together(), warnings_in_the_record():
         scores = {
             "real layouts": score_real_layouts(generator, *how),
             "floor: real against real": score_floor(*how),
         }
         if rank() == 0:
-            save_png(pictures(generator, store, device, encoder), folder / "contact_sheet.png")
+            drawn = pictures(generator, store, device, encoder)
+            with writing_results(folder):
+                save_png(drawn, folder / "contact_sheet.png")
         return finish(scores, left_out, {STAGE: path}, config, store, folder, path.parent)
 
 

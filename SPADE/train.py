@@ -9,7 +9,7 @@ from SPADE.engine.device import pick, seed_everything
 from SPADE.engine.distributed import rank, start
 from SPADE.perceptual import VGG19Features
 from SPADE.pretrained import vgg19_weights
-from SPADE.scores import find_extractor, numbers, score_real_layouts
+from SPADE.scores import find_extractor, numbers, record_in_training, score_real_layouts
 from SPADE.settings import SpadeSettings, check
 from SPADE.training_loop import train
 
@@ -29,10 +29,12 @@ def run(config: SpadeSettings) -> Path:
     vgg = perceptual_network(config, device)
     evaluate = None
     if config.evaluate_every:
-        how = (store, config.num_eval, device, *find_extractor(config))
+        extractor, left_out = find_extractor(config, store.height, store.width, device)
 
-        def evaluate(generator):
-            return numbers(score_real_layouts(generator, *how), "score_real_layouts/")
+        def evaluate(generator, images_seen):
+            row = score_real_layouts(generator, store, config.num_eval, device, extractor, left_out)
+            record_in_training({"real layouts": row}, images_seen, config, store, left_out)
+            return numbers(row, "score_real_layouts/")
 
     seed_everything(config.seed)
     return train(config, store, device, vgg, evaluate)

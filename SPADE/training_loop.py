@@ -31,7 +31,8 @@ STAGE, PREFIX = "spade", "spade"
 def train(config, store, device, vgg, evaluate=None) -> Path:
     """Trains for niter + niter_decay epochs; returns the last checkpoint's path.
 
-    config: SpadeSettings; vgg: perceptual feature network or None; evaluate: generator -> {score name: value} or None.
+    config: SpadeSettings; vgg: perceptual feature network or None; evaluate: (generator, images seen) -> {score name:
+    value}, or None.
     """
     # --- What there is already ---
     epoch_images = store["train"].draws_per_epoch
@@ -129,7 +130,7 @@ def train(config, store, device, vgg, evaluate=None) -> Path:
 
             # --- Evaluation and checkpoint, where an epoch that asks for it has ended ---
             if evaluate and ended(before, seen, epoch_images, config.evaluate_every, last):
-                log.scalars(evaluate(state.shown("generator")), seen)
+                log.scalars(evaluate(state.shown("generator"), seen), seen)
             scheduled = ended(before, seen, epoch_images, config.save_every, last)
             if scheduled or stop.signal or every(config.resume_every, steps):
                 guard.read()

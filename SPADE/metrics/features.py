@@ -71,6 +71,8 @@ def users_network(path: Path, device: str):
         shape = list(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
         if not isinstance(shape, list) or len(shape) != 2 or shape[0] != len(images):
             raise UserError(f"--feature_extractor {path} gives {shape} for {len(images)} images; it must give [N,D]")
+        if not found.isfinite().all():
+            raise UserError(f"--feature_extractor {path} gives features that are not finite; mend the network")
         return found
 
     return features

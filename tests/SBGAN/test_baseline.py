@@ -52,12 +52,15 @@ def test_real_images_are_averages_over_blocks(toy_store):
     assert torch.allclose(real.double(), wanted, atol=1e-6)
 
 
-def test_scores_while_it_trains(toy_store):
+def test_scores_while_it_trains(toy_store, tmp_path):
     store = open_store(toy_store)
-    domain = image_domain(ProgressiveSettings(store=str(toy_store), name="n", num_eval=8), store, "cpu")
+    config = ProgressiveSettings(store=str(toy_store), weights=str(tmp_path), name="n", num_eval=8)
+    domain = image_domain(config, store, "cpu")
     generator = ImageGenerator(3, 2, 32, 8, fmap_max=8)
-    assert domain.evaluate(generator, 8, 0.5) == {}  # SWD has no level below 16 rows
-    assert {"swd", "swd_16", "diversity"} <= set(domain.evaluate(generator, 16, 0.5))
+    assert domain.evaluate(generator, 8, 0.5, 1) == {}  # SWD has no level below 16 rows
+    assert {"swd", "swd_16", "diversity"} <= set(domain.evaluate(generator, 16, 0.5, 96))
+    record = json.loads((tmp_path / "n/metrics.jsonl").read_text())
+    assert (record["images_seen"], record["resolution"], record["alpha"]) == (96, 16, 0.5)
 
 
 def refused(capsys, main, arguments):

@@ -5,7 +5,7 @@ import torch
 
 from datasets.packed import open_store
 from datasets.reader import in_order
-from SBGAN.copies import copies_picture, copy_check
+from SBGAN.copies import copies_picture, copy_check, nearest_items
 
 
 def test_copies_are_found(toy_store):
@@ -25,6 +25,12 @@ def test_copies_are_found(toy_store):
     rows = [picture[:, 2 + k * 34 : 34 + k * 34, 2:66] for k in range(4)]  # of the first column: gaps of 2 pixels
     assert torch.equal(rows[0], rows[1]) and torch.equal(rows[2], rows[3])
     assert torch.equal(rows[2], images[order[0]])
+    items = nearest_items(found, store["train"], seed=7)
+    assert [item["seed"] for item in items] == [7, 8, 9]
+    for kind in ("layout", "image"):
+        assert [item[kind]["nearest"] for item in items] == [store["train"].names[i] for i in picks]
+        assert [item[kind]["mirrored"] for item in items] == [False, True, False]
+        assert all(abs(item[kind]["distance"]) < 1e-3 for item in items)
 
 
 def test_held_out_scenes_are_no_copies(toy_store):
@@ -55,7 +61,8 @@ def test_small_images_of_the_baseline(toy_store):
     images, _ = in_order(store["train"], 0, 4, height=16)
     record, found = copy_check(None, images, store)
     assert found["image"].index.tolist() == [0, 1, 2, 3] and set(record) == {"image"}
-    assert copies_picture(None, images, found, store).shape == (3, 2 + 2 * 34, 2 + 4 * 66)
+    distances = 12  # rows of the picture
+    assert copies_picture(None, images, found, store).shape == (3, 2 + 2 * 34 + distances, 2 + 4 * 66)
 
 
 def test_blurred_images_are_no_copies(toy_store):

@@ -8,10 +8,11 @@ import torch
 from datasets.packed import open_store
 from SBGAN import evaluate, layout_metrics
 from SBGAN.model import load
-from SBGAN.released_fid import fid_released, soft_scenes
+from SBGAN.released_fid import fid_released, imagenet_inception, soft_scenes
 from SBGAN.scores import score_generated
 from SPADE.engine.data import reference_layouts
 from SPADE.metrics.features import Extractor
+from SPADE.scores import append_record
 
 
 class Moments(torch.nn.Module):
@@ -123,7 +124,7 @@ def test_equal_sets_score_as_equal(toy_store):
     store = open_store(toy_store)
     store.splits["train"] = store.splits["val"]
     config = evaluate.Scoring(num_eval=8, fid=False)
-    row = evaluate.Scorer(config, store, "cpu").floor(16, images=True)
+    row = evaluate.Scorer(config, store, "cpu", 32).floor(16, images=True)
     assert row["fsd"] == pytest.approx(0, abs=1e-9) and row["swd"]["mean"] == 0 and row["pixels_displaced"] == 0
 
 
@@ -145,7 +146,7 @@ def test_fid_released_on_soft_maps_and_shifted_images(untrained, tmp_path):
     model = load(untrained.joined(), device="cpu")
     both = (model.layout_generator, model.spade_generator)
     draw = soft_scenes(*both, untrained.store, "cpu")
-    got = fid_released(draw, untrained.store, 3, 0, 32, "cpu", tmp_path / "random.pth")
+    got = fid_released(draw, imagenet_inception(tmp_path / "random.pth", "cpu"), untrained.store, 3, 0, 32, "cpu")
 
     pooled = []
     inception.avgpool.register_forward_hook(lambda module, inputs, output: pooled.append(output.flatten().numpy()))
@@ -172,6 +173,32 @@ def test_fid_released_on_soft_maps_and_shifted_images(untrained, tmp_path):
     assert got == pytest.approx(wanted, rel=1e-3)
 
 
+def refused(capsys, *arguments):
+    with pytest.raises(SystemExit) as stop:
+        evaluate.main([str(word) for word in (*arguments, "--device", "cpu", "--num_eval", 8)])
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert stop.value.code == 2 and line.startswith("error: ")
+    return line
+
+
+def test_a_score_that_a_stage_alone_has_not(untrained, tmp_path, capsys):
+    for path in (untrained.layout(), untrained.spade()):
+        line = refused(capsys, "--checkpoint", path, "--results", tmp_path / "results", "--fid_released", "--no_fid")
+        assert "--fid_released is given" in line and not (tmp_path / "results").exists()
+
+
+def test_results_that_cannot_be_written(untrained, tmp_path, capsys):
+    (tmp_path / "layout_gan").write_text("a file where a folder should be")
+    assert "layout_gan cannot be written" in refused(capsys, "--checkpoint", untrained.layout(), "--results", tmp_path)
+
+
+def test_a_line_follows_one_that_was_torn(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"time": "20')
+    append_record({"time": 1}, tmp_path)
+    append_record({"time": 2}, tmp_path)
+    assert (tmp_path / "metrics.jsonl").read_text().splitlines() == ['{"time": "20', '{"time": 1}', '{"time": 2}']
+
+
 @pytest.mark.parametrize(
     "flags, words",
     [
@@ -181,6 +208,7 @@ def test_fid_released_on_soft_maps_and_shifted_images(untrained, tmp_path):
         (["--feature_extractor", "/no/such file"], "/no/such file"),
         (["--store", "/no/such store"], "/no/such store"),
         (["--checkpoint", "/no/such.pt"], "/no/such.pt"),
+        (["--fid_released", "--released_weights", "/no/such.pth"], "/no/such.pth"),
     ],
 )
 def test_bad_input(untrained, tmp_path, capsys, flags, words):

@@ -107,3 +107,11 @@ def test_thinned_curves_keep_their_mean():
     kept = thin(points)
     assert len(kept) == MOST_POINTS and all(y == 4.5 for _, y in kept) and kept[-1][0] == points[-1][0]
     assert chart("nothing finite", {"a": [(0, float("nan"))]}) == ""
+
+
+def test_evaluations_within_a_training_that_went_back(tmp_path):
+    lines = [{"images_seen": 8}, {"images_seen": 16}, {"time": "of a checkpoint"}, {"images_seen": 16, "again": True}]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    records = report.read_records(tmp_path)
+    assert records == [lines[0], lines[2], lines[3]]
+    assert report.last_of(records) == lines[2] and report.last_of(records[:1]) == lines[0]

@@ -81,7 +81,11 @@ def test_training_logs_the_scores_that_evaluating_its_checkpoint_gives(toy_store
         results = ["--results", str(tmp_path / "results"), "--device", "cpu", "--no_copy_check"]
         flags = ["--num_eval", "24", "--feature_extractor", str(network)]
         evaluate.main(["--checkpoint", str(path), *results, *flags])
-        row[stage] = json.loads((tmp_path / "results" / stage / "scores.json").read_text())["scores"][name]
+        scores = json.loads((tmp_path / "results" / stage / "scores.json").read_text())["scores"]
+        row[stage] = scores[name]
+        lines = [json.loads(line) for line in (path.parent / "metrics.jsonl").read_text().splitlines()]
+        assert "images_seen" not in lines[-1] and name in lines[-2]["scores"]
+        assert all(row == scores[key] for key, row in lines[-2]["scores"].items())
         logged = curves(stage, tmp_path)
         prefix = {"layout": "", "spade": "score_real_layouts/", "finetune": "score_generated/"}[stage]
         for key in ("fsd", "fsd_grid", "fd", "kd", "precision", "diversity"):

@@ -23,6 +23,11 @@ def images():
     return torch.randint(256, (5, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 
 
+class Infinite(torch.nn.Module):
+    def forward(self, images):
+        return images.float().mean(dim=(2, 3)) / 0
+
+
 def test_torchscript_and_exported_programs(images, tmp_path):
     torch.jit.script(Moments()).save(str(tmp_path / "scripted.pt"))
     batch = {"images": {0: torch.export.Dim("batch", min=1)}}
@@ -46,3 +51,6 @@ def test_a_network_of_another_form(images, tmp_path):
     torch.jit.script(torch.nn.Conv2d(4, 4, 1)).save(str(tmp_path / "conv.pt"))
     with pytest.raises(UserError, match=r"conv.pt fails on uint8 images \[5, 3, 8, 8\]"):
         Extractor(tmp_path / "conv.pt", standard=False).features(images)
+    torch.jit.script(Infinite()).save(str(tmp_path / "infinite.pt"))
+    with pytest.raises(UserError, match="infinite.pt gives features that are not finite"):
+        Extractor(tmp_path / "infinite.pt", standard=False).features(images)
