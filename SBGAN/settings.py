@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from SBGAN.networks import PIXEL_NORMS
 from SPADE.engine.config import harmless, require, setting
-from SPADE.engine.run_settings import RunSettings, check_run
+from SPADE.engine.run_settings import RunSettings, check_batch
 from SPADE.settings import ImageScores, check_num_eval
 
 
@@ -76,7 +76,6 @@ class FinetuneSettings(ImageScores, RunSettings):
 
 def check_progressive(config, store, batch_sizes):
     """Refuses what cannot work, before anything is built. Raises UserError."""
-    check_run(config)
     check_num_eval(config)
     power = config.max_dim >= 4 and config.max_dim & (config.max_dim - 1) == 0
     require(power, "max_dim", config.max_dim, "a power of two from 4", "pass one")
@@ -91,7 +90,7 @@ def check_progressive(config, store, batch_sizes):
     require(config.epochs >= 1, "epochs", config.epochs, "at least 1", "pass a positive number")
     check_widths(config)
     for batch in (config.batch_size, *batch_sizes.values()):
-        check_batch(batch, store, config.store)
+        check_batch(batch, config, len(store["train"]))
 
 
 def check_widths(config):
@@ -99,19 +98,10 @@ def check_widths(config):
         require(getattr(config, flag) >= 1, flag, getattr(config, flag), "at least 1", "pass a positive number")
 
 
-def check_batch(batch, store, path):
-    num_images = len(store["train"])
-    require(batch >= 1, "batch_size", batch, "at least 1", "pass a positive number")
-    require(
-        batch <= num_images, "batch_size", batch, f"at most {num_images}, the training images of {path}", "lower it"
-    )
-
-
 def check_finetune(config, store):
     """Refuses what cannot work, before anything is read or built. Raises UserError."""
-    check_run(config)
     check_num_eval(config)
-    check_batch(config.batch_size, store, config.store)
+    check_batch(config.batch_size, config, len(store["train"]))
     epochs = config.niter + config.niter_decay
     require(epochs > 0, "niter", config.niter, "positive, with --niter_decay", "raise one of them")
     require(

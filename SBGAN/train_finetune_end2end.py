@@ -100,7 +100,8 @@ def starting_point(config, store):
     layout, spade = checkpoint.load(layout_path, "layout_gan"), checkpoint.load(spade_path, "spade")
     check_fit(layout, layout_path, spade, spade_path)
     check_store(spade["data"], spade_path, store, config.store)
-    print(f"starting from {layout_path} and {spade_path}")
+    if rank() == 0:
+        print(f"starting from {layout_path} and {spade_path}")
     numbers = {"pro_iter": checkpoint.number_of(layout_path), "spade_epoch": checkpoint.number_of(spade_path)}
     return replace(config, **numbers), {"layout": str(layout_path), "spade": str(spade_path)}, layout, spade
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from SPADE.engine.config import harmless, require, setting
-from SPADE.engine.run_settings import RunSettings, check_run
+from SPADE.engine.run_settings import RunSettings, check_batch
 from SPADE.networks import UPSAMPLINGS
 
 
@@ -59,17 +59,8 @@ def check_num_eval(config):
 
 def check(config, store):
     """Refuses what cannot work, before anything is built. Raises UserError."""
-    check_run(config)
     check_num_eval(config)
-    num_images = len(store["train"])
-    require(config.batch_size >= 1, "batch_size", config.batch_size, "at least 1", "pass a positive number")
-    require(
-        config.batch_size <= num_images,
-        "batch_size",
-        config.batch_size,
-        f"at most {num_images}, the training images of {config.store}",
-        "take a smaller batch",
-    )
+    check_batch(config.batch_size, config, len(store["train"]))
     check_image_size(store, config.upsampling, config.store)
     require(config.d_layers >= 2, "d_layers", config.d_layers, "at least 2", "pass a larger number")
     require(config.d_last_stride in (1, 2), "d_last_stride", config.d_last_stride, "1 or 2", "pass one of them")

@@ -100,7 +100,8 @@ def number_of(path: Path) -> int:
 
 def file_hash(path: Path) -> str:
     """First 16 hex digits of the file's SHA-256, for score records."""
+    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16] if hasattr(hashlib, "file_digest") else (
-            hashlib.sha256(file.read()).hexdigest()[:16]
-        )
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()[:16]

@@ -1,6 +1,7 @@
 """The flags that every training has, and which of all flags may differ when a run is continued."""
 
 import dataclasses
+import os
 from dataclasses import dataclass
 
 from datasets.errors import UserError
@@ -28,8 +29,14 @@ class RunSettings:
     on_save_error: str = harmless("stop", "when a checkpoint cannot be written", choices=("stop", "continue"))
 
 
-def check_run(config: RunSettings):
-    """Raises UserError."""
+def check_batch(batch: int, config: RunSettings, num_images: int):
+    """A batch over all processes, of which torchrun's environment says how many there are. Raises UserError."""
+    processes = int(os.environ.get("WORLD_SIZE", 1))
+    require(batch >= 1, "batch_size", batch, "at least 1", "pass a positive number")
+    wanted = f"at most {num_images}, the training images of {config.store}"
+    require(batch <= num_images, "batch_size", batch, wanted, "take a smaller batch")
+    wanted = f"a multiple of {processes}, the number of processes that share it"
+    require(batch % processes == 0, "batch_size", batch, wanted, "take another batch, or fewer processes")
     require(config.micro_batch >= 0, "micro_batch", config.micro_batch, "at least 0", "pass 0 for whole batches")
 
 

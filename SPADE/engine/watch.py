@@ -41,12 +41,12 @@ def waiting_for_others():
         waiting.clear()
 
 
-def verdict(report: dict, silent: float) -> str | None:
+def verdict(report: dict, silent: int) -> str | None:
     """What is wrong with a process that last reported this, `silent` seconds ago."""
     if report["left"]:
         return None if report["left"] == "done" else f"ended: {report['left']}"
     if silent > SILENCE:
-        return f"has not been heard of for {silent:.0f} s: dead, stopped or cut off"
+        return f"has not been heard of for {silent} s: dead, stopped or cut off"
     patience = max(PATIENCE, 4 * report["longest"]) if report["begun"] > FIRST_STEPS else 600
     if report["in_step"] > patience and not report["waiting"]:
         return f"has been in one step for {report['in_step']:.0f} s: it hangs"
@@ -58,7 +58,7 @@ class Watch(threading.Thread):
         super().__init__(daemon=True)
         self.rank, self.peers, self.store = rank, [r for r in range(world_size) if r != rank], store
         self.left, self.beats = "", 0
-        self.heard = {r: (None, time.monotonic()) for r in self.peers}  # their last report, and when it changed
+        self.heard = dict.fromkeys(self.peers, (None, 0))  # their last report, and for how many rounds it is the last
         self.unanswered = 0  # seconds since the store answered
 
     def run(self):
@@ -99,17 +99,16 @@ class Watch(threading.Thread):
         self.store.set(f"process {self.rank}", json.dumps(report))
 
     def look_at(self, peer):
-        key, (last, at) = f"process {peer}", self.heard[peer]
+        key, (before, silent) = f"process {peer}", self.heard[peer]
         report = json.loads(self.store.get(key)) if self.store.check([key]) else None
-        if report != last:
-            self.heard[peer] = last, at = report, time.monotonic()
-        silent = time.monotonic() - at
-        if last is None:  # it may begin later than this one
-            complaint = f"has not begun within {silent:.0f} s" if silent > 3 * SILENCE else None
+        silent = silent + 1 if report == before else 0  # own rounds of a second: in a pause of the machine none pass
+        self.heard[peer] = report, silent
+        if report is None:  # it may begin later than this one
+            complaint = f"has not begun within {silent} s" if silent > 3 * SILENCE else None
         else:
-            complaint = verdict(last, silent)
+            complaint = verdict(report, silent)
         if complaint and not self.left:
-            end(f"process {peer}{' (' + last['where'] + ')' if last else ''} {complaint}")
+            end(f"process {peer}{' (' + report['where'] + ')' if report else ''} {complaint}")
 
 
 def keeper() -> str:
