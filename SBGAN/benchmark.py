@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from datasets.errors import UserError, exit_on_user_error
 from SBGAN.benchmark_cases import CASES, FORMS, Sizes, load_pairs
+from SPADE import neighbourhoods
 from SPADE.engine import config as settings
 from SPADE.engine.config import require, setting
 from SPADE.engine.device import pick, seed_everything
@@ -35,6 +36,7 @@ class BenchmarkSettings(Sizes):
     repeats: int = setting(5, "timed steps of each form")
     device: str | None = setting(None, "cpu, cuda or cuda:N; default cuda if there is one")
     threads: int = setting(0, "of PyTorch on the CPU; 0: as PyTorch finds best")
+    neighbourhoods_on: str = setting("cpu", "types of devices where modulations are those of distinct neighbourhoods")
     memory: bool = setting(True, "measure peak memory (--no_memory: leave it out)")
     json: str = setting("", "file for the figures; default none")
     peak_of: str = setting("", "only print the peak memory of one form (plain or product) of one case, in bytes")
@@ -187,6 +189,7 @@ def run(config: BenchmarkSettings) -> dict:
     require(config.peak_of in ("", *FORMS), "peak_of", config.peak_of, f"one of {', '.join(FORMS)}", "name one")
     if config.threads:
         torch.set_num_threads(config.threads)
+    neighbourhoods.DEVICES = set(config.neighbourhoods_on.split(","))
     device = pick(config.device)
     if config.peak_of:
         print_peak(config, device)
