@@ -2,7 +2,7 @@
 
 Both forms of a case take turns, on the same pairs. For each: median time, operations counted by PyTorch's counter
 (convolutions and matrix products, 2 for a multiply-add), what share of this machine's convolution rate, measured in
-between, that makes, and the peak memory that a process of its own needs beyond its imports.
+between in the form's number format, that makes, and the peak memory that a process of its own needs beyond its imports.
 """
 
 import contextlib
@@ -23,9 +23,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from datasets.errors import UserError, exit_on_user_error
 from SBGAN.benchmark_cases import CASES, FORMS, Sizes, load_pairs
+from SPADE import neighbourhoods
 from SPADE.engine import config as settings
 from SPADE.engine.config import require, setting
 from SPADE.engine.device import pick, seed_everything
+from SPADE.engine.precision import autocast, set_precision
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,15 @@ class BenchmarkSettings(Sizes):
     repeats: int = setting(5, "timed steps of each form")
     device: str | None = setting(None, "cpu, cuda or cuda:N; default cuda if there is one")
     threads: int = setting(0, "of PyTorch on the CPU; 0: as PyTorch finds best")
+    neighbourhoods_on: str = setting("cpu", "types of devices where modulations are those of distinct neighbourhoods")
     memory: bool = setting(True, "measure peak memory (--no_memory: leave it out)")
     json: str = setting("", "file for the figures; default none")
     peak_of: str = setting("", "only print the peak memory of one form (plain or product) of one case, in bytes")
 
 
-def seconds(step, i: int, device) -> float:
+def seconds(step, i: int, precision: str, device) -> float:
     if device.type == "cuda":
+        set_precision(precision, device)  # TF32 is a property of the process
         start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
         step(i)
@@ -69,12 +73,12 @@ def count_operations(step) -> int:
     return counter.get_total_flops()
 
 
-def convolution_rate(device) -> float:
+def convolution_rate(precision: str, device) -> float:
     """Operations a second of a 3x3 convolution that suits the machine: 256 channels, 64x128 pixels, channels last."""
     x = torch.randn(4, 256, 64, 128, device=device).contiguous(memory_format=torch.channels_last)
     conv = torch.nn.Conv2d(256, 256, 3, padding=1).to(device, memory_format=torch.channels_last)
-    with torch.no_grad():
-        times = [seconds(lambda _: conv(x), 0, device) for _ in range(4)]
+    with torch.no_grad(), autocast(precision, device):
+        times = [seconds(lambda _: conv(x), 0, precision, device) for _ in range(4)]
     return 2 * 9 * 256 * x.numel() / min(times[1:])
 
 
@@ -117,14 +121,16 @@ def measure(case: str, config: BenchmarkSettings, pairs, device) -> dict:
         seed_everything(0)
         steps[name] = CASES[case](config, pairs, form, device)
     operations = {name: count_operations(step) for name, step in steps.items()}  # which also warms up
-    times, rates = {name: [] for name in FORMS}, []
+    precisions = {name: form.precision(config) for name, form in FORMS.items()}
+    times, rates = {name: [] for name in FORMS}, {precision: [] for precision in precisions.values()}
     for i in range(config.repeats):
-        rates.append(convolution_rate(device))
+        for precision in rates:
+            rates[precision].append(convolution_rate(precision, device))
         for name, step in steps.items():
-            times[name].append(seconds(step, i + 1, device))
+            times[name].append(seconds(step, i + 1, precisions[name], device))
     ratios = [plain / product for plain, product in zip(times["plain"], times["product"], strict=True)]
-    rate = statistics.median(rates)
-    figures = {"ratio": statistics.median(ratios), "ratios": ratios, "convolution_rate": rate, "forms": {}}
+    rates = {precision: statistics.median(found) for precision, found in rates.items()}
+    figures = {"ratio": statistics.median(ratios), "ratios": ratios, "convolution_rates": rates, "forms": {}}
     del steps
     for name in FORMS:
         median = statistics.median(times[name])
@@ -132,7 +138,7 @@ def measure(case: str, config: BenchmarkSettings, pairs, device) -> dict:
             "seconds": median,
             "times": times[name],
             "operations": operations[name],
-            "rate_share": operations[name] / median / rate,
+            "rate_share": operations[name] / median / rates[precisions[name]],
             "peak_bytes": peak_in_own_process(config, case, name, device) if config.memory else None,
         }
     return figures
@@ -183,6 +189,7 @@ def run(config: BenchmarkSettings) -> dict:
     require(config.peak_of in ("", *FORMS), "peak_of", config.peak_of, f"one of {', '.join(FORMS)}", "name one")
     if config.threads:
         torch.set_num_threads(config.threads)
+    neighbourhoods.DEVICES = set(config.neighbourhoods_on.split(","))
     device = pick(config.device)
     if config.peak_of:
         print_peak(config, device)

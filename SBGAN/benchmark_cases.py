@@ -1,9 +1,9 @@
 """What SBGAN.benchmark times: a step of each stage and SPADE's inference, each in two forms.
 
 A case is written once; a `Form` says what networks and images are like, and whether networks that are not updated are
-frozen. The plain form is SPADE.plain and SBGAN.plain: dense, NCHW, separate convolutions, gradients everywhere. (In
-stage 3 its straight-through sampler is the product's.) Both forms run the same losses and optimisers, and a step gives
-the terms of its losses, so that a test can compare them.
+frozen. The plain form is SPADE.plain and SBGAN.plain: dense, NCHW, float32, separate convolutions, gradients
+everywhere. (In stage 3 its straight-through sampler is the product's.) Both forms run the same losses and optimisers,
+and a step gives the terms of its losses, so that a test can compare them.
 """
 
 import contextlib
@@ -28,6 +28,7 @@ from SPADE import objectives
 from SPADE.engine.config import require, setting
 from SPADE.engine.device import place
 from SPADE.engine.images import from_uint8
+from SPADE.engine.precision import PRECISIONS, autocast
 from SPADE.engine.step import adam, descend, frozen
 from SPADE.networks import UPSAMPLINGS, MultiscaleDiscriminator, SPADEGenerator
 from SPADE.plain import PlainSPADEGenerator
@@ -52,6 +53,7 @@ class Sizes:
     ndf: int = setting(64, "width of the image discriminators")
     fmap_base: int = setting(8192, "block i of the layout GAN has fmap_base / 2^(i+1) channels,")
     fmap_max: int = setting(512, "but never more than this")
+    precision: str = setting("fp32", "of the product's form; the plain form is float32", PRECISIONS)
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Form:
     images: Callable  # uint8 [N,3,H,W] -> [-1,1]
     sample: Callable  # (log-probabilities, exponential noise) -> one-hot layouts
     frozen: Callable  # networks -> context
+    precision: Callable  # sizes -> name of the number format
 
 
 def nchw(network):
@@ -76,6 +79,7 @@ FORMS = {
         images=lambda images: from_uint8(images).contiguous(),
         sample=plain_straight_through,
         frozen=lambda *networks: contextlib.nullcontext(),
+        precision=lambda sizes: "fp32",
     ),
     "product": Form(
         spade_generator=lambda network: network,
@@ -84,6 +88,7 @@ FORMS = {
         images=from_uint8,
         sample=lambda scores, noise: discretize.straight_through(scores, exponential=noise),
         frozen=frozen,
+        precision=lambda sizes: sizes.precision,
     ),
 }
 
@@ -139,10 +144,12 @@ def layout_networks(sizes: Sizes, height: int, pairs: Pairs, form: Form, device)
 
 def inference(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
     generator = spade_networks(sizes, pairs, form, device)[0].eval()
+    precision = autocast(form.precision(sizes), device)
 
     @torch.no_grad()
     def step(i):
-        return generator(pairs.batch(i, sizes.batch_size)[1])
+        with precision:
+            return generator(pairs.batch(i, sizes.batch_size)[1])
 
     return step
 
@@ -150,6 +157,7 @@ def inference(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
 def stage_1(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
     generator, discriminator = layout_networks(sizes, sizes.layout_height, pairs, form, device)
     optimizers = [adam(network.parameters(), 0.99) for network in (generator, discriminator)]
+    precision = autocast(form.precision(sizes), device)
     domain = progressive_loop.Domain("", "", None, None, form.sample, lambda output: {}, None, None)
     at = sizes.layout_height, 1.0
 
@@ -168,8 +176,8 @@ def stage_1(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
             return progressive_loop.discriminator_terms(generator, discriminator, domain, *batch, *at, 10.0)
 
         with form.frozen(discriminator):
-            losses = descend(of_generator, WHOLE, optimizers[0], kind="generator/")
-        return losses | descend(of_discriminator, WHOLE, optimizers[1], kind="discriminator/")
+            losses = descend(of_generator, WHOLE, optimizers[0], kind="generator/", autocast=precision)
+        return losses | descend(of_discriminator, WHOLE, optimizers[1], kind="discriminator/", autocast=precision)
 
     return step
 
@@ -177,15 +185,16 @@ def stage_1(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
 def stage_2(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
     generator, discriminator = spade_networks(sizes, pairs, form, device)
     optimizers = [adam(network.parameters(), 0.9, 1e-4) for network in (generator, discriminator)]
+    precision = autocast(form.precision(sizes), device)
 
     def step(i):
         images, labels = pairs.batch(i, sizes.batch_size)
         batch = generator, discriminator, labels, form.images(images)
         with form.frozen(discriminator):
             terms = partial(objectives.generator_losses, *batch, objectives.Weights())
-            losses = descend(terms, WHOLE, optimizers[0], kind="generator/")
+            losses = descend(terms, WHOLE, optimizers[0], kind="generator/", autocast=precision)
         terms = partial(objectives.discriminator_losses, *batch)
-        return losses | descend(terms, WHOLE, optimizers[1], kind="discriminator/")
+        return losses | descend(terms, WHOLE, optimizers[1], kind="discriminator/", autocast=precision)
 
     return step
 
@@ -218,6 +227,7 @@ def stage_3(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
     optimizers = finetune_loop.make_optimizers(networks, config)
     generators = [optimizers[name][0] for name in ("layout_generator", "spade_generator")]
     discriminators = [name for name in optimizers if "discriminator" in name]
+    precision = autocast(form.precision(sizes), device)
 
     def step(i):
         images, labels = pairs.batch(i, sizes.batch_size)
@@ -225,10 +235,10 @@ def stage_3(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
         batch = [(1.0, (labels, form.images(images), finetune_loop.draw_noise(networks, len(images), device)))]
         with form.frozen(*(getattr(networks, name) for name in discriminators)):
             terms = partial(finetune_loop.generator_terms, networks, config)
-            losses = descend(terms, batch, *generators, kind="generator/")
+            losses = descend(terms, batch, *generators, kind="generator/", autocast=precision)
         terms = partial(finetune_loop.discriminator_terms, networks, config)
         of_discriminators = [optimizers[name][0] for name in discriminators]
-        return losses | descend(terms, batch, *of_discriminators, kind="discriminator/")
+        return losses | descend(terms, batch, *of_discriminators, kind="discriminator/", autocast=precision)
 
     return step
 

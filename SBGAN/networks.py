@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from SBGAN.convolution import conv2d
 from SBGAN.subpixel import upsampled_conv3x3
-from SPADE.layers import at_least_float32
+from SPADE.engine.precision import widened
 
 LEAK = 0.2
 
@@ -37,10 +38,11 @@ class EqualizedConv2d(nn.Module):
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.scale = gain / math.sqrt(in_channels * kernel * kernel)
-        self.stride, self.padding = stride, padding
+        self.stride = stride if isinstance(stride, tuple) else (stride, stride)
+        self.padding = padding, padding
 
     def forward(self, x):
-        return F.conv2d(x, self.weight * self.scale, self.bias, self.stride, self.padding)
+        return conv2d(x, self.weight * self.scale, self.bias, self.stride, self.padding)
 
 
 class EqualizedLinear(nn.Module):
@@ -58,7 +60,7 @@ class EqualizedLinear(nn.Module):
 
 def mean_square(x):
     """Over channels, [N,K,...] -> [N,1,...], float32 for half precision."""
-    return at_least_float32(x).square().mean(1, keepdim=True)
+    return widened(x).square().mean(1, keepdim=True)
 
 
 def rms_pixel_norm(x):
@@ -155,9 +157,9 @@ class ProgressiveGenerator(nn.Module):
         x, coarse = z, None
         for i in range(last + 1):
             if i == last and i > 0 and alpha < 1:
-                coarse = at_least_float32(self.heads[i - 1](x))
+                coarse = widened(self.heads[i - 1](x))
             x = self.blocks[i](x)
-        return coarse, at_least_float32(self.heads[last](x))
+        return coarse, widened(self.heads[last](x))
 
 
 class LayoutGenerator(ProgressiveGenerator):
@@ -220,7 +222,7 @@ class LastBlock(nn.Module):
 
     def forward(self, x):
         with torch.autocast(x.device.type, enabled=False):
-            x = at_least_float32(x)
+            x = widened(x)
             if self.minibatch_stats:
                 x = minibatch_std(x)
             x = F.leaky_relu(self.conv1(x), LEAK)  # [N,in,4,4]

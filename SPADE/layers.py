@@ -7,11 +7,6 @@ from torch import nn
 from SPADE.engine.distributed import batch_norm
 
 
-def at_least_float32(x):
-    """x, in float32 if it comes in half precision out of an autocast region."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
 def instance_norm(x):
     """Without affine map. The weights make PyTorch keep float32 statistics of maps in half precision."""
     return F.instance_norm(x, weight=x.new_ones(x.shape[1], dtype=torch.promote_types(x.dtype, torch.float32)))

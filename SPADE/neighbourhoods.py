@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 CHUNK_PIXELS = 4096  # a chunk of 128 float32 channels is 2 MiB, so that what is made from it is still in the cache
-MEASURED_DEVICES = ("cpu",)  # for the rule in `worthwhile`
+DEVICES = {"cpu"}  # that this is done on, see `worthwhile`; add "cuda" to have it there
 PATCH_COST, PART_COST = 40, 40
 
 
@@ -161,7 +161,7 @@ def neighbourhoods_of(labels, num_classes: int, hidden: int) -> Neighbourhoods |
     """
     labels = labels[:, 0]
     n, h, w = labels.shape
-    if labels.device.type not in MEASURED_DEVICES:
+    if labels.device.type not in DEVICES:
         return None
     padded, patch_of, num_patches = find_patches(labels, num_classes)
     if not worthwhile(labels, num_patches, 0, hidden):
@@ -183,7 +183,13 @@ def worthwhile(labels, num_patches: int, count: int, hidden: int) -> bool:
     fitted to where both forms break even in float32 on a core with AVX-512, forward alone and with backward: CamVid's
     layouts at 4x8 to 256x512 with 0 to 30 % of random labels, 32 and 128 hidden channels. With backward and 128, this
     form is 5 times as fast as the convolutions at T/P 0.04 and U/P 0.17, 1.5 to 2 times at 0.17 and 0.70, 0.7 to 1 at
-    0.61 and 1. Other devices have not been measured: they take the convolutions.
+    0.61 and 1.
+
+    A GPU takes the convolutions unless it is told otherwise. The sizes of a plan depend on the labels, so for each one
+    the host would wait for the device six times, which a training step must not do. And a large GPU loses by it at
+    batch 1: some twenty launches for each resolution, sorts among them, take longer than the 365 G operations saved
+    in an image of 256x512, which are 1 to 2 ms at 200 to 400 T/s. By the same count slower GPUs and whole batches at
+    evaluation gain, so that the choice is the user's: SBGAN.benchmark --neighbourhoods_on cpu,cuda measures it.
     """
     cost = num_patches * (hidden + PATCH_COST) + count * PART_COST
     return cost < labels.numel() * hidden

@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from SPADE.affine import batch_moments
-from SPADE.layers import SpectralConv2d, at_least_float32, initialise, instance_norm
+from SPADE.engine.precision import widened
+from SPADE.layers import SpectralConv2d, initialise, instance_norm
 from SPADE.modulation import SPADENorm, layout_at, semantics_at
 
 LEAK = 0.2
@@ -102,7 +103,7 @@ class SPADEGenerator(nn.Module):
                 h, w = 2 * h, 2 * w
                 layout = layout_at(norm_semantics, h, w, self.num_classes, self.hidden)  # once per resolution
             x = block(x, layout, upsample)
-        return torch.tanh(at_least_float32(self.to_rgb(F.leaky_relu_(x, LEAK))))
+        return torch.tanh(widened(self.to_rgb(F.leaky_relu_(x, LEAK))))
 
 
 class PatchDiscriminator(nn.Module):
@@ -176,10 +177,7 @@ class StyleEncoder(nn.Module):
         self.arguments = dict(channels=channels, style_dim=style_dim, layers=layers)
         widths = [3] + [min(8, 1 << i) * channels for i in range(layers)]
         self.convs = nn.ModuleList(
-            [
-                SpectralConv2d(a, b, 3, stride=2, padding=1, bias=False)
-                for a, b in zip(widths, widths[1:], strict=False)
-            ]
+            [SpectralConv2d(a, b, 3, stride=2, padding=1, bias=False) for a, b in zip(widths, widths[1:], strict=False)]
         )
         side = self.SIZE >> layers
         self.mean = nn.Linear(widths[-1] * side * side, style_dim)
@@ -194,7 +192,7 @@ class StyleEncoder(nn.Module):
         for conv in self.convs:
             x = F.leaky_relu(instance_norm(conv(x)), LEAK)
         x = x.flatten(1)
-        return at_least_float32(self.mean(x)), at_least_float32(self.log_variance(x))
+        return widened(self.mean(x)), widened(self.log_variance(x))
 
 
 def sample_style(mean, log_variance, noise):

@@ -34,6 +34,20 @@ def test_both_forms_give_the_same(case):
             torch.testing.assert_close(found["product"][key], value, rtol=1e-3, atol=1e-4, msg=key)
 
 
+def test_the_products_number_format():
+    """Losses differ from float32's, but not by more than the rounding of bf16."""
+    found = {}
+    for precision in ("fp32", "bf16"):
+        sizes = Sizes(**SMALL, precision=precision)
+        seed_everything(0)
+        step = CASES["stage_2"](sizes, load_pairs(sizes, "cpu", num=2), FORMS["product"], torch.device("cpu"))
+        found[precision] = step(0)
+    for key, value in found["fp32"].items():
+        assert found["bf16"][key] != value and found["bf16"][key].dtype == torch.float32, key
+        torch.testing.assert_close(found["bf16"][key], value, rtol=0.05, atol=0.01, msg=key)
+    assert [form.precision(sizes) for form in FORMS.values()] == ["fp32", "bf16"]
+
+
 def test_operations_are_twice_the_multiply_adds():
     conv, x = torch.nn.Conv2d(3, 5, 3, padding=1), torch.zeros(2, 3, 8, 16, requires_grad=True)
     forward = 2 * 9 * 3 * 5 * 2 * 8 * 16

@@ -217,7 +217,7 @@ def test_the_whole_generator(form, toy_store, upsamplings):
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_neighbourhoods_on_cuda(monkeypatch, layouts):
-    monkeypatch.setattr(neighbourhoods, "MEASURED_DEVICES", ("cpu", "cuda"))
+    monkeypatch.setattr(neighbourhoods, "DEVICES", {"cpu", "cuda"})
     monkeypatch.setattr(neighbourhoods, "worthwhile", lambda *arguments: True)
     for name, labels in layouts.items():
         results = []
