@@ -97,8 +97,8 @@ class FirstBlock(nn.Module):
 
     def forward(self, z):
         x = self.fc1(self.pixel_norm(z)).unflatten(1, self.shape)
-        x = self.pixel_norm(F.leaky_relu(x, LEAK))
-        return self.pixel_norm(F.leaky_relu(self.conv2(x), LEAK))
+        x = self.pixel_norm(F.leaky_relu_(x, LEAK))
+        return self.pixel_norm(F.leaky_relu_(self.conv2(x), LEAK))
 
 
 class UpBlock(nn.Module):
@@ -112,8 +112,8 @@ class UpBlock(nn.Module):
 
     def forward(self, x):
         x = upsampled_conv3x3(x, self.conv1.weight * self.conv1.scale, self.conv1.bias)
-        x = self.pixel_norm(F.leaky_relu(x, LEAK))
-        return self.pixel_norm(F.leaky_relu(self.conv2(x), LEAK))
+        x = self.pixel_norm(F.leaky_relu_(x, LEAK))
+        return self.pixel_norm(F.leaky_relu_(self.conv2(x), LEAK))
 
 
 class ProgressiveGenerator(nn.Module):
@@ -192,8 +192,8 @@ class DownBlock(nn.Module):
         self.conv2 = EqualizedConv2d(in_channels, out_channels, 3, padding=1)
 
     def forward(self, x):
-        x = F.leaky_relu(self.conv1(x), LEAK)
-        x = F.leaky_relu(self.conv2(x), LEAK)
+        x = F.leaky_relu_(self.conv1(x), LEAK)
+        x = F.leaky_relu_(self.conv2(x), LEAK)
         return F.avg_pool2d(x, 2)
 
 
@@ -225,8 +225,8 @@ class LastBlock(nn.Module):
             x = widened(x)
             if self.minibatch_stats:
                 x = minibatch_std(x)
-            x = F.leaky_relu(self.conv1(x), LEAK)  # [N,in,4,4]
-            x = F.leaky_relu(self.conv2(x), LEAK)  # [N,channels,1,1]
+            x = F.leaky_relu_(self.conv1(x), LEAK)  # [N,in,4,4]
+            x = F.leaky_relu_(self.conv2(x), LEAK)  # [N,channels,1,1]
             return self.fc3(x.flatten(1))
 
 
@@ -261,10 +261,10 @@ class ProgressiveDiscriminator(nn.Module):
     def forward(self, x, resolution: int | None = None, alpha: float = 1.0):
         """x float [N,C,h,w] at the given resolution -> scores [N,1]."""
         last = block_of(resolution or self.max_resolution)
-        y = F.leaky_relu(self.inputs[last](x), LEAK)
+        y = F.leaky_relu_(self.inputs[last](x), LEAK)
         for i in range(last, -1, -1):
             y = self.blocks[i](y)
             if i == last and i > 0 and alpha < 1:
-                coarse = F.leaky_relu(self.inputs[i - 1](F.avg_pool2d(x, 2)), LEAK)
+                coarse = F.leaky_relu_(self.inputs[i - 1](F.avg_pool2d(x, 2)), LEAK)
                 y = lerp(coarse, y, alpha)
         return y

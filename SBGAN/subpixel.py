@@ -41,7 +41,8 @@ class Interleave(torch.autograd.Function):
     @staticmethod
     def forward(ctx, *parts):
         n, channels, h, w = parts[0].shape
-        output = parts[0].new_empty(n, 2 * h, 2 * w, channels).permute(0, 3, 1, 2)
+        like = dict(dtype=parts[0].dtype, device=parts[0].device)
+        output = torch.empty(n, channels, 2 * h, 2 * w, memory_format=torch.channels_last, **like)
         for i, part in enumerate(parts):
             output[:, :, i // 2 :: 2, i % 2 :: 2] = part
         return output

@@ -122,9 +122,9 @@ class PatchDiscriminator(nn.Module):
         self.last = nn.Conv2d(widths[-1], 1, 4, padding=2)
 
     def forward(self, x):
-        features = [F.leaky_relu(self.first(x), LEAK)]
+        features = [F.leaky_relu_(self.first(x), LEAK)]
         for conv in self.middle:
-            features.append(F.leaky_relu(instance_norm(conv(features[-1])), LEAK))
+            features.append(F.leaky_relu_(instance_norm(conv(features[-1])), LEAK))
         return [*features, self.last(features[-1])]
 
 
@@ -190,7 +190,7 @@ class StyleEncoder(nn.Module):
         if x.shape[-2:] != (self.SIZE, self.SIZE):
             x = F.interpolate(x, (self.SIZE, self.SIZE), mode="bilinear", align_corners=False)
         for conv in self.convs:
-            x = F.leaky_relu(instance_norm(conv(x)), LEAK)
+            x = F.leaky_relu_(instance_norm(conv(x)), LEAK)
         x = x.flatten(1)
         return widened(self.mean(x)), widened(self.log_variance(x))
 
