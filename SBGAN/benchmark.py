@@ -27,6 +27,7 @@ from SPADE import neighbourhoods
 from SPADE.engine import config as settings
 from SPADE.engine.config import require, setting
 from SPADE.engine.device import pick, seed_everything
+from SPADE.engine.memory import peak_memory
 from SPADE.engine.precision import autocast, set_precision
 
 
@@ -82,25 +83,14 @@ def convolution_rate(precision: str, device) -> float:
     return 2 * 9 * 256 * x.numel() / min(times[1:])
 
 
-def resident_peak() -> int:
-    """Largest resident memory of this process so far, in bytes."""
-    try:
-        status = Path("/proc/self/status").read_text()  # getrusage also counts what was there before exec
-        return int(status.split("VmHWM:")[1].split()[0]) << 10
-    except (OSError, IndexError):
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
 def print_peak(config: BenchmarkSettings, device):
     """Of two steps (the first makes the optimisers' state) with their networks, beyond what the imports need."""
     pairs = load_pairs(config, device, num=4)
-    before = resident_peak()
+    before = 0 if device.type == "cuda" else peak_memory(device)
     step = CASES[config.cases](config, pairs, FORMS[config.peak_of], device)
     for i in range(2):
         step(i)
-    print(torch.cuda.max_memory_allocated(device) if device.type == "cuda" else resident_peak() - before)
+    print(peak_memory(device) - before)
 
 
 def peak_in_own_process(config: BenchmarkSettings, case: str, form: str, device) -> int:
