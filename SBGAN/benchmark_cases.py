@@ -18,7 +18,6 @@ from torch import nn
 
 from datasets.labels import load_space, one_hot
 from datasets.packed import open_store
-from datasets.reader import in_order
 from datasets.sources.toy_street import draw
 from SBGAN import discretize, finetune_loop, progressive_loop
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
@@ -26,6 +25,7 @@ from SBGAN.plain import plain_layout_generator, plain_straight_through
 from SBGAN.settings import FinetuneSettings
 from SPADE import objectives
 from SPADE.engine.config import require, setting
+from SPADE.engine.data import spread_pairs
 from SPADE.engine.device import place
 from SPADE.engine.images import from_uint8
 from SPADE.engine.precision import PRECISIONS, autocast
@@ -119,9 +119,7 @@ def load_pairs(sizes: Sizes, device, num: int = 16) -> Pairs:
         store = open_store(sizes.store)
         shape = (ASPECT * sizes.height, sizes.height)
         require((store.width, store.height) == shape, "store", sizes.store, f"of {shape[1]}x{shape[0]}", "prepare one")
-        split = store["train"]
-        rows = [in_order(split, i, i + 1) for i in range(0, len(split), max(1, len(split) // num))][:num]
-        found = [torch.cat(part) for part in zip(*rows, strict=True)]
+        found = spread_pairs(store["train"], num)
         num_classes, source = store.label_space.num_classes, store.name
     return Pairs(*(part.to(device) for part in found), num_classes, source)
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from datasets.reader import in_order
+from SPADE.engine.data import spread_pairs
 from SPADE.engine.images import colour_layouts, enlarge, sheet
 
 
@@ -27,9 +27,3 @@ def contact_sheet(models, store, seed: int, num: int = 8):
     if models and models[-1].spade_generator is not None:
         rows.append(models[-1].render(labels, range(seed, seed + len(labels))))
     return sheet([*rows, images])
-
-
-def spread_pairs(split, num):
-    """`num` pairs spread over the split: neighbours of a video look alike."""
-    picks = [in_order(split, i, i + 1) for i in range(0, len(split), max(1, len(split) // num))][:num]
-    return torch.cat([images for images, _ in picks]), torch.cat([labels for _, labels in picks])

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
-from datasets.reader import Reader, in_order
+from datasets.reader import Reader
 from SPADE import objectives
-from SPADE.engine.data import data_record
+from SPADE.engine.data import data_record, spread_pairs
 from SPADE.engine.determinism import deterministic
 from SPADE.engine.device import place, seed_step, to_device
 from SPADE.engine.distributed import broadcast, rank, world_size
@@ -143,8 +143,7 @@ def train(config, store, device, vgg, evaluate=None) -> Path:
 
 def pictures(generator, store, device, encoder=None, num: int = 8):
     """Layouts, images drawn from them, real images, one below the other: uint8 [3,...]. From the reference split."""
-    split = store[store.reference]
-    images, labels = in_order(split, 0, min(num, len(split)))
+    images, labels = spread_pairs(store[store.reference], num)
     with evaluating(generator, *([encoder] if encoder else [])):
         style = encoder(from_uint8(images.to(device)))[0] if encoder else None
         drawn = to_uint8(generator(labels.to(device), style=style))

@@ -5,7 +5,7 @@ import json
 
 import torch
 
-from datasets.reader import layouts_in_order
+from datasets.reader import in_order, layouts_in_order
 
 
 def data_record(store) -> dict:
@@ -30,3 +30,9 @@ def reference_layouts(store, height: int, num: int, split: str | None = None) ->
     """Real layouts that scores compare with (or of another split), uint8 [min(num, n),1,height,aspect*height]."""
     split = store[split or store.reference]
     return layouts_in_order(split, 0, min(num, len(split)), height)
+
+
+def spread_pairs(split, num: int):
+    """`num` pairs spread over the split, to look at: neighbours of a video look alike."""
+    picks = [in_order(split, i, i + 1) for i in range(0, len(split), max(1, len(split) // num))][:num]
+    return torch.cat([images for images, _ in picks]), torch.cat([labels for _, labels in picks])
