@@ -71,7 +71,8 @@ def export(model: Model, path: Path):
         import onnx  # noqa: F401 (what torch.onnx.export writes with)
     except ImportError as error:
         raise UserError("export needs the package onnx: pip install onnx") from error
-    scene, inputs = Scene(model).eval(), example(model)
+    # Without gradients, or autograd functions would be traced.
+    scene, inputs = Scene(model).eval().requires_grad_(False), example(model)
     names = ["latents", "style"][: len(inputs)]
     with replacing(path) as temporary, warnings.catch_warnings():
         # By tracing: PyTorch's newer exporter fixes the batch size of these networks, and takes minutes.
