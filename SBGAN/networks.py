@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from SBGAN.convolution import conv2d
+from SPADE.convolution import conv2d
 from SBGAN.subpixel import upsampled_conv3x3
 from SPADE.engine.precision import widened
 
@@ -42,7 +42,7 @@ class EqualizedConv2d(nn.Module):
         self.padding = padding, padding
 
     def forward(self, x):
-        return conv2d(x, self.weight * self.scale, self.bias, self.stride, self.padding)
+        return conv2d(x, self.weight * self.scale, self.bias, self.stride, self.padding, twice=True)
 
 
 class EqualizedLinear(nn.Module):

@@ -4,7 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from SPADE.convolution import conv2d
 from SPADE.engine.distributed import batch_norm
+from SPADE.engine.precision import widened
 
 
 def instance_norm(x):
@@ -26,7 +28,7 @@ class SpectralConv2d(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self.register_buffer("u", F.normalize(torch.randn(out_channels), dim=0))
         self.register_buffer("v", F.normalize(torch.randn(in_channels * kernel * kernel), dim=0))
-        self.stride, self.padding = stride, padding
+        self.stride, self.padding = (stride, stride), (padding, padding)
 
     @torch.no_grad()
     def converge(self, iterations: int = 15):
@@ -36,7 +38,7 @@ class SpectralConv2d(nn.Module):
             self.v.copy_(F.normalize(matrix.t() @ self.u, dim=0))
             self.u.copy_(F.normalize(matrix @ self.v, dim=0))
 
-    def normalised_weight(self):
+    def sigma(self):
         matrix = self.weight.flatten(1)  # [out, in * k * k]
         with torch.no_grad():
             # Copies, not the buffers: a network may run twice before one backward pass, and the second run writes u, v.
@@ -46,12 +48,22 @@ class SpectralConv2d(nn.Module):
                 u = F.normalize(matrix @ v, dim=0)
                 self.u.copy_(u)
                 self.v.copy_(v)
-        return self.weight / (u @ (matrix @ v))
+        return u @ (matrix @ v)
+
+    def normalised_weight(self):
+        return self.weight / self.sigma()
 
     def forward(self, x):
+        """A map that is smaller than the weight is divided in its place: the convolution is linear."""
+        if x.numel() >= self.weight.numel():
+            with torch.autocast(x.device.type, enabled=False):
+                weight = self.normalised_weight()
+            return conv2d(x, weight, self.bias, self.stride, self.padding)
         with torch.autocast(x.device.type, enabled=False):
-            weight = self.normalised_weight()
-        return F.conv2d(x, weight, self.bias, self.stride, self.padding)
+            sigma = self.sigma()
+        y = conv2d(x, self.weight, None, self.stride, self.padding)
+        normalised = widened(y) / sigma
+        return (normalised if self.bias is None else normalised + self.bias.view(-1, 1, 1)).to(y.dtype)
 
 
 class BatchNorm(nn.Module):

@@ -1,0 +1,105 @@
+"""F.conv2d where it pays to go beyond it: by Winograd's filtering, and where an input gradient is differentiated again.
+
+PyTorch finds the weight's gradient of an input gradient by a convolution whose kernel is as large as the map, a third
+as fast on a CPU as the product that it is (Karras et al., NeurIPS 2021, replace it in their code, too). Here each
+gradient has a node of its own, so that asking for the input's leaves the weight's out, twice over.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from SPADE import winograd
+
+
+def conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0), twice: bool = False):
+    """F.conv2d with stride and padding as pairs. twice: the gradient of x, and only that, is differentiated again."""
+    how = stride, padding
+    of_x = torch.is_grad_enabled() and x.requires_grad
+    of_weight = torch.is_grad_enabled() and weight.requires_grad
+    fast = winograd.suits(x, weight, *how)
+    if not of_x and not of_weight:
+        return convolution(x, weight, bias, *how)
+    # What is differentiated twice, the gradient penalty, is computed outside of autocast.
+    if not of_x or not (fast or twice and of_weight) or torch.is_autocast_enabled(x.device.type):
+        return F.conv2d(x, weight, bias, *how)
+    y = ThroughInput.apply(x, weight, *how)
+    if of_weight:
+        return y.add_(ThroughWeight.apply(weight, bias, x.detach(), y.shape, *how))
+    return y if bias is None else y.add_(bias.view(-1, 1, 1))
+
+
+def convolution(x, weight, bias, stride, padding):
+    if winograd.suits(x, weight, stride, padding):
+        return winograd.convolution(x, weight, bias)
+    return F.conv2d(x, weight, bias, stride, padding)
+
+
+def input_gradient(gradient, x, weight, stride, padding):
+    """x is there for its shape."""
+    if winograd.suits(gradient, weight, stride, padding):
+        return winograd.input_gradient(gradient, weight)
+    return gradients(gradient, x, weight, stride, padding, [True, False, False])[0]
+
+
+def weight_gradient(gradient, x, weight, stride, padding):
+    """weight is there for its shape."""
+    if winograd.suits(x, weight, stride, padding):
+        return winograd.weight_gradient(gradient, x)
+    return gradients(gradient, x, weight, stride, padding, [False, True, False])[1]
+
+
+def gradients(gradient, x, weight, stride, padding, mask):
+    """Of the input, the weight and the bias, those that the mask names."""
+    return torch.ops.aten.convolution_backward(
+        gradient, x, weight, [len(weight)], stride, padding, [1, 1], False, [0, 0], 1, mask
+    )
+
+
+class ThroughInput(torch.autograd.Function):
+    """The convolution without its bias, for whoever asks for the gradient of x."""
+
+    @staticmethod
+    def forward(ctx, x, weight, stride, padding):
+        ctx.save_for_backward(weight, x)
+        ctx.how = stride, padding
+        return convolution(x, weight, None, stride, padding)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        weight, x = ctx.saved_tensors
+        return InputGradient.apply(gradient, weight, x.detach(), *ctx.how), None, None, None
+
+
+class InputGradient(torch.autograd.Function):
+    """Linear in the output's gradient and in the weight."""
+
+    @staticmethod
+    def forward(ctx, gradient, weight, x, stride, padding):
+        ctx.save_for_backward(gradient, weight)
+        ctx.how = stride, padding
+        return input_gradient(gradient, x, weight, stride, padding)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, twice):
+        gradient, weight = ctx.saved_tensors
+        of_gradient = convolution(twice, weight, None, *ctx.how)
+        return of_gradient, weight_gradient(gradient, twice, weight, *ctx.how), None, None, None
+
+
+class ThroughWeight(torch.autograd.Function):
+    """The bias at every pixel, or zeros, for whoever asks for the gradients of weight and bias."""
+
+    @staticmethod
+    def forward(ctx, weight, bias, x, shape, stride, padding):
+        ctx.save_for_backward(weight, x)
+        ctx.how = stride, padding
+        bias = weight.new_zeros(1) if bias is None else bias.detach()
+        return bias.view(-1, 1, 1).expand(shape)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        weight, x = ctx.saved_tensors
+        of_bias = gradient.sum((0, 2, 3)) if ctx.needs_input_grad[1] else None
+        return weight_gradient(gradient, x, weight, *ctx.how), of_bias, None, None, None, None
