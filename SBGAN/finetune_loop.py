@@ -117,7 +117,7 @@ def discriminator_terms(networks, config, labels, images, noise) -> dict:
         layouts = sample_layouts(n.layout_generator, noise, config)
     if config.train_layout:
         real = real_layouts(labels, layouts)
-        wgan = wasserstein_discriminator(n.layout_discriminator(real), n.layout_discriminator(layouts))
+        wgan = wasserstein_discriminator(n.layout_discriminator, real, layouts)
         penalty = gradient_penalty(n.layout_discriminator, real, layouts, noise["mix"])
         terms["layout_wgan"] = config.lambda_pgan * wgan
         terms["layout_gradient_penalty"] = config.lambda_pgan * config.penalty_weight * penalty

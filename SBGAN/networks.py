@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from SPADE.convolution import conv2d
 from SBGAN.subpixel import upsampled_conv3x3
+from SPADE.convolution import conv2d
 from SPADE.engine.precision import widened
 
 LEAK = 0.2
@@ -197,14 +197,15 @@ class DownBlock(nn.Module):
         return F.avg_pool2d(x, 2)
 
 
-def minibatch_std(x, group: int = 4):
+def minibatch_std(x, batches: int = 1, group: int = 4):
     """Appends a channel: the standard deviation within groups of samples, averaged over channels and pixels.
 
-    Karras et al. 2018, section 3. [N,K,h,w] -> [N,K+1,h,w]. Where N is no multiple of the group size, the largest
-    group that divides N is taken.
+    Karras et al. 2018, section 3. [N,K,h,w] -> [N,K+1,h,w]. x: so many batches of one size, whose samples form no
+    groups with another's. Where that size is no multiple of the group's, the largest group that divides it is taken.
     """
     n, k, h, w = x.shape
-    group = next(g for g in range(min(group, n), 0, -1) if n % g == 0)
+    size = n // batches
+    group = next(g for g in range(min(group, size), 0, -1) if size % g == 0)
     y = x.reshape(n // group, group, k, h, w)  # neighbours form a group, so that processes split a batch between groups
     y = (y.var(1, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3))  # [N/group]
     return torch.cat([x, y.repeat_interleave(group)[:, None, None, None].expand(n, 1, h, w)], 1)
@@ -220,11 +221,11 @@ class LastBlock(nn.Module):
         self.fc3 = EqualizedLinear(channels, 1)
         self.minibatch_stats = minibatch_stats
 
-    def forward(self, x):
+    def forward(self, x, batches: int = 1):
         with torch.autocast(x.device.type, enabled=False):
             x = widened(x)
             if self.minibatch_stats:
-                x = minibatch_std(x)
+                x = minibatch_std(x, batches)
             x = F.leaky_relu_(self.conv1(x), LEAK)  # [N,in,4,4]
             x = F.leaky_relu_(self.conv2(x), LEAK)  # [N,channels,1,1]
             return self.fc3(x.flatten(1))
@@ -258,12 +259,12 @@ class ProgressiveDiscriminator(nn.Module):
         blocks += [DownBlock(this[1], previous[1]) for previous, this in zip(widths, widths[1:], strict=False)]
         self.blocks = nn.ModuleList(blocks)
 
-    def forward(self, x, resolution: int | None = None, alpha: float = 1.0):
-        """x float [N,C,h,w] at the given resolution -> scores [N,1]."""
+    def forward(self, x, resolution: int | None = None, alpha: float = 1.0, batches: int = 1):
+        """x float [N,C,h,w] at the given resolution -> scores [N,1]. batches: of one size that x consists of."""
         last = block_of(resolution or self.max_resolution)
         y = F.leaky_relu_(self.inputs[last](x), LEAK)
         for i in range(last, -1, -1):
-            y = self.blocks[i](y)
+            y = self.blocks[i](y) if i else self.blocks[i](y, batches)
             if i == last and i > 0 and alpha < 1:
                 coarse = F.leaky_relu_(self.inputs[i - 1](F.avg_pool2d(x, 2)), LEAK)
                 y = lerp(coarse, y, alpha)

@@ -53,11 +53,9 @@ def discriminator_terms(generator, discriminator, domain, real, z, noise, mix, r
     with torch.no_grad():
         fake = domain.sample(generator(z, resolution, alpha), noise)
 
-    def score(x):
-        return discriminator(x, resolution, alpha)
-
+    score = partial(discriminator, resolution=resolution, alpha=alpha)
     return {
-        "wgan": wasserstein_discriminator(score(real), score(fake)),
+        "wgan": wasserstein_discriminator(score, real, fake),
         "gradient_penalty": penalty_weight * gradient_penalty(score, real, fake, mix),
     }
 
