@@ -1,8 +1,9 @@
 """python -m SBGAN.benchmark: how fast the product's form of each stage is beside the plain form, in one run.
 
-Both forms of a case take turns, on the same pairs. For each: median time, operations counted by PyTorch's counter
-(convolutions and matrix products, 2 for a multiply-add), what share of this machine's convolution rate, measured in
-between in the form's number format, that makes, and the peak memory that a process of its own needs beyond its imports.
+The forms of a case, the product's in one or several number formats, take turns on the same pairs. For each: median
+time, operations counted by PyTorch's counter (convolutions and matrix products, 2 for a multiply-add), what share of
+this machine's convolution rate, measured in between in the form's number format, that makes, and the peak memory that
+a process of its own needs beyond its imports.
 """
 
 import contextlib
@@ -28,19 +29,20 @@ from SPADE.engine import config as settings
 from SPADE.engine.config import require, setting
 from SPADE.engine.device import pick, seed_everything
 from SPADE.engine.memory import peak_memory
-from SPADE.engine.precision import autocast, set_precision
+from SPADE.engine.precision import PRECISIONS, autocast, set_precision
 
 
 @dataclass(frozen=True)
 class BenchmarkSettings(Sizes):
     cases: str = setting(",".join(CASES), "which ones, separated by commas")
+    precisions: str = setting("fp32", "of the product's form, separated by commas; the plain form is float32")
     repeats: int = setting(5, "timed steps of each form")
     device: str | None = setting(None, "cpu, cuda or cuda:N; default cuda if there is one")
     threads: int = setting(0, "of PyTorch on the CPU; 0: as PyTorch finds best")
     neighbourhoods_on: str = setting("cpu", "types of devices where modulations are those of distinct neighbourhoods")
     memory: bool = setting(True, "measure peak memory (--no_memory: leave it out)")
     json: str = setting("", "file for the figures; default none")
-    peak_of: str = setting("", "only print the peak memory of one form (plain or product) of one case, in bytes")
+    peak_of: str = setting("", "only print the peak memory of one form ('plain', 'product fp32', ...), in bytes")
 
 
 def seconds(step, i: int, precision: str, device) -> float:
@@ -104,51 +106,51 @@ def peak_in_own_process(config: BenchmarkSettings, case: str, form: str, device)
     return int(done.stdout.split()[-1])
 
 
-def measure(case: str, config: BenchmarkSettings, pairs, device) -> dict:
-    """Figures of one case."""
+def measure(case: str, forms: list[str], config: BenchmarkSettings, pairs, device) -> dict:
+    """Figures of one case, by form."""
     steps = {}
-    for name, form in FORMS.items():
+    for name in forms:
         seed_everything(0)
-        steps[name] = CASES[case](config, pairs, form, device)
+        steps[name] = CASES[case](config, pairs, FORMS[name], device)
     operations = {name: count_operations(step) for name, step in steps.items()}  # which also warms up
-    precisions = {name: form.precision(config) for name, form in FORMS.items()}
-    times, rates = {name: [] for name in FORMS}, {precision: [] for precision in precisions.values()}
+    times, rates = {name: [] for name in forms}, {FORMS[name].precision: [] for name in forms}
     for i in range(config.repeats):
-        for precision in rates:
-            rates[precision].append(convolution_rate(precision, device))
+        for precision, found in rates.items():
+            found.append(convolution_rate(precision, device))
         for name, step in steps.items():
-            times[name].append(seconds(step, i + 1, precisions[name], device))
-    ratios = [plain / product for plain, product in zip(times["plain"], times["product"], strict=True)]
-    rates = {precision: statistics.median(found) for precision, found in rates.items()}
-    figures = {"ratio": statistics.median(ratios), "ratios": ratios, "convolution_rates": rates, "forms": {}}
+            times[name].append(seconds(step, i + 1, FORMS[name].precision, device))
     del steps
-    for name in FORMS:
+    rates = {precision: statistics.median(found) for precision, found in rates.items()}
+    figures = {}
+    for name in forms:
         median = statistics.median(times[name])
-        figures["forms"][name] = {
+        ratios = [plain / own for plain, own in zip(times["plain"], times[name], strict=True)]
+        figures[name] = {
+            "ratio": statistics.median(ratios),
+            "ratios": ratios,
             "seconds": median,
             "times": times[name],
             "operations": operations[name],
-            "rate_share": operations[name] / median / rates[precisions[name]],
+            "convolution_rate": rates[FORMS[name].precision],
+            "rate_share": operations[name] / median / rates[FORMS[name].precision],
             "peak_bytes": peak_in_own_process(config, case, name, device) if config.memory else None,
         }
     return figures
 
 
-def table(results: dict) -> str:
-    head = f"{'':10} {'ratio':>6} {'least - most':>13} | {'seconds':>16} | {'10^9 operations':>16} | "
-    lines = [head + f"{'share of rate':>14} | {'peak memory MiB':>22}"]
-    for case, figures in results.items():
-        plain, product = figures["forms"]["plain"], figures["forms"]["product"]
-        spread = f"{min(figures['ratios']):.2f} - {max(figures['ratios']):.2f}"
-        line = f"{case:10} {figures['ratio']:6.2f} {spread:>13} | "
-        line += f"{plain['seconds']:7.3f} {product['seconds']:8.3f} | "
-        line += f"{plain['operations'] / 1e9:7.0f} {product['operations'] / 1e9:8.0f} | "
-        line += f"{plain['rate_share']:6.0%} {product['rate_share']:7.0%} | "
-        if plain["peak_bytes"]:
-            a, b = plain["peak_bytes"], product["peak_bytes"]
-            line += f"{a / 2**20:7.0f} {b / 2**20:7.0f} {b / a:6.2f}"
+HEAD = f"{'':22} {'seconds':>9} {'ratio (least - most)':>20} {'10^9 operations':>16} {'of rate':>8} {'peak MiB':>9}"
+
+
+def rows(case: str, figures: dict) -> str:
+    lines = []
+    for form, own in figures.items():
+        line = f"{case:9} {form:12} {own['seconds']:9.3f} {own['ratio']:6.2f} "
+        line += f"({min(own['ratios']):.2f} - {max(own['ratios']):.2f}) {own['operations'] / 1e9:16.0f} "
+        line += f"{own['rate_share']:8.0%} "
+        if own["peak_bytes"]:
+            line += f"{own['peak_bytes'] / 2**20:9.0f} ({own['peak_bytes'] / figures['plain']['peak_bytes']:.2f})"
         lines.append(line)
-    return "\n".join([*lines, "of each pair: plain form, product's form"])
+    return "\n".join(lines)
 
 
 def machine(device) -> dict:
@@ -177,6 +179,10 @@ def run(config: BenchmarkSettings) -> dict:
         require(name in CASES, "cases", name, f"out of {', '.join(CASES)}", "name one of them, or several")
     require(config.repeats >= 1, "repeats", config.repeats, "at least 1", "pass a positive number")
     require(config.peak_of in ("", *FORMS), "peak_of", config.peak_of, f"one of {', '.join(FORMS)}", "name one")
+    forms = ["plain", *(f"product {name}" for name in config.precisions.split(","))]
+    for name in forms:
+        wanted = f"out of {', '.join(PRECISIONS)}"
+        require(name in FORMS, "precisions", config.precisions, wanted, "name one of them, or several")
     if config.threads:
         torch.set_num_threads(config.threads)
     neighbourhoods.DEVICES = set(config.neighbourhoods_on.split(","))
@@ -189,12 +195,12 @@ def run(config: BenchmarkSettings) -> dict:
     print(
         f"{record['machine']['device']}, {record['machine']['threads']} threads, layouts of {pairs.source}", flush=True
     )
+    print(HEAD)
     for name in names:
-        record["cases"][name] = measure(name, config, pairs, device)
-        print(f"{name}: {record['cases'][name]['ratio']:.2f}", flush=True)
+        record["cases"][name] = figures = measure(name, forms, config, pairs, device)
+        print(rows(name, figures), flush=True)
         if config.json:
             write_json(Path(config.json), record)
-    print(table(record["cases"]))
     return record
 
 

@@ -9,7 +9,7 @@ and a step gives the terms of its losses, so that a test can compare them.
 import contextlib
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -53,7 +53,6 @@ class Sizes:
     ndf: int = setting(64, "width of the image discriminators")
     fmap_base: int = setting(8192, "block i of the layout GAN has fmap_base / 2^(i+1) channels,")
     fmap_max: int = setting(512, "but never more than this")
-    precision: str = setting("fp32", "of the product's form; the plain form is float32", PRECISIONS)
 
 
 @dataclass(frozen=True)
@@ -64,33 +63,32 @@ class Form:
     images: Callable  # uint8 [N,3,H,W] -> [-1,1]
     sample: Callable  # (log-probabilities, exponential noise) -> one-hot layouts
     frozen: Callable  # networks -> context
-    precision: Callable  # sizes -> name of the number format
+    precision: str  # one of PRECISIONS
 
 
 def nchw(network):
     return copy.deepcopy(network).to(memory_format=torch.contiguous_format)
 
 
-FORMS = {
-    "plain": Form(
-        spade_generator=PlainSPADEGenerator,
-        layout_generator=plain_layout_generator,
-        discriminator=nchw,
-        images=lambda images: from_uint8(images).contiguous(),
-        sample=plain_straight_through,
-        frozen=lambda *networks: contextlib.nullcontext(),
-        precision=lambda sizes: "fp32",
-    ),
-    "product": Form(
-        spade_generator=lambda network: network,
-        layout_generator=lambda network: network,
-        discriminator=lambda network: network,
-        images=from_uint8,
-        sample=lambda scores, noise: discretize.straight_through(scores, exponential=noise),
-        frozen=frozen,
-        precision=lambda sizes: sizes.precision,
-    ),
-}
+PLAIN = Form(
+    spade_generator=PlainSPADEGenerator,
+    layout_generator=plain_layout_generator,
+    discriminator=nchw,
+    images=lambda images: from_uint8(images).contiguous(),
+    sample=plain_straight_through,
+    frozen=lambda *networks: contextlib.nullcontext(),
+    precision="fp32",
+)
+PRODUCT = Form(
+    spade_generator=lambda network: network,
+    layout_generator=lambda network: network,
+    discriminator=lambda network: network,
+    images=from_uint8,
+    sample=lambda scores, noise: discretize.straight_through(scores, exponential=noise),
+    frozen=frozen,
+    precision="fp32",
+)
+FORMS = {"plain": PLAIN} | {f"product {name}": replace(PRODUCT, precision=name) for name in PRECISIONS}
 
 
 @dataclass(frozen=True)
@@ -142,7 +140,7 @@ def layout_networks(sizes: Sizes, height: int, pairs: Pairs, form: Form, device)
 
 def inference(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
     generator = spade_networks(sizes, pairs, form, device)[0].eval()
-    precision = autocast(form.precision(sizes), device)
+    precision = autocast(form.precision, device)
 
     @torch.no_grad()
     def step(i):
@@ -155,7 +153,7 @@ def inference(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
 def stage_1(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
     generator, discriminator = layout_networks(sizes, sizes.layout_height, pairs, form, device)
     optimizers = [adam(network.parameters(), 0.99) for network in (generator, discriminator)]
-    precision = autocast(form.precision(sizes), device)
+    precision = autocast(form.precision, device)
     domain = progressive_loop.Domain("", "", None, None, form.sample, lambda output: {}, None, None)
     at = sizes.layout_height, 1.0
 
@@ -183,7 +181,7 @@ def stage_1(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
 def stage_2(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
     generator, discriminator = spade_networks(sizes, pairs, form, device)
     optimizers = [adam(network.parameters(), 0.9, 1e-4) for network in (generator, discriminator)]
-    precision = autocast(form.precision(sizes), device)
+    precision = autocast(form.precision, device)
 
     def step(i):
         images, labels = pairs.batch(i, sizes.batch_size)
@@ -225,7 +223,7 @@ def stage_3(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
     optimizers = finetune_loop.make_optimizers(networks, config)
     generators = [optimizers[name][0] for name in ("layout_generator", "spade_generator")]
     discriminators = [name for name in optimizers if "discriminator" in name]
-    precision = autocast(form.precision(sizes), device)
+    precision = autocast(form.precision, device)
 
     def step(i):
         images, labels = pairs.batch(i, sizes.batch_size)

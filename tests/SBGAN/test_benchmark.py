@@ -21,31 +21,30 @@ def test_both_forms_give_the_same(case):
     sizes = Sizes(**SMALL)
     pairs = load_pairs(sizes, torch.device("cpu"), num=4)
     found = {}
-    for name, form in FORMS.items():
+    for name in ("plain", "product fp32"):
+        form = FORMS[name]
         seed_everything(0)
         step = CASES[case](sizes, pairs, form, torch.device("cpu"))
         seed_everything(1)
         found[name] = step(0)
     if case == "inference":
-        torch.testing.assert_close(found["product"], found["plain"], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(found["product fp32"], found["plain"], rtol=1e-4, atol=1e-5)
     else:
-        assert found["product"].keys() == found["plain"].keys()
+        assert found["product fp32"].keys() == found["plain"].keys()
         for key, value in found["plain"].items():
-            torch.testing.assert_close(found["product"][key], value, rtol=1e-3, atol=1e-4, msg=key)
+            torch.testing.assert_close(found["product fp32"][key], value, rtol=1e-3, atol=1e-4, msg=key)
 
 
 def test_the_products_number_format():
     """Losses differ from float32's, but not by more than the rounding of bf16."""
-    found = {}
+    found, sizes = {}, Sizes(**SMALL)
     for precision in ("fp32", "bf16"):
-        sizes = Sizes(**SMALL, precision=precision)
         seed_everything(0)
-        step = CASES["stage_2"](sizes, load_pairs(sizes, "cpu", num=2), FORMS["product"], torch.device("cpu"))
-        found[precision] = step(0)
+        form = FORMS[f"product {precision}"]
+        found[precision] = CASES["stage_2"](sizes, load_pairs(sizes, "cpu", num=2), form, torch.device("cpu"))(0)
     for key, value in found["fp32"].items():
         assert found["bf16"][key] != value and found["bf16"][key].dtype == torch.float32, key
         torch.testing.assert_close(found["bf16"][key], value, rtol=0.05, atol=0.01, msg=key)
-    assert [form.precision(sizes) for form in FORMS.values()] == ["fp32", "bf16"]
 
 
 def test_operations_are_twice_the_multiply_adds():
@@ -60,12 +59,14 @@ def test_operations_are_twice_the_multiply_adds():
 
 
 def test_the_record_and_the_table(tmp_path, capsys):
-    benchmark.main([*FLAGS, "--cases=inference,stage_1", f"--json={tmp_path / 'new' / 'figures.json'}"])
+    flags = ["--cases=inference,stage_1", "--precisions=fp32,bf16", f"--json={tmp_path / 'new' / 'figures.json'}"]
+    benchmark.main([*FLAGS, *flags])
     record = json.loads((tmp_path / "new" / "figures.json").read_text())
     assert record["data"] == "toy_street" and list(record["cases"]) == ["inference", "stage_1"]
     for figures in record["cases"].values():
-        plain, product = figures["forms"]["plain"], figures["forms"]["product"]
-        assert figures["ratio"] == plain["seconds"] / product["seconds"]
+        plain, product, half = figures.values()
+        assert product["ratio"] == plain["seconds"] / product["seconds"] and plain["ratio"] == 1
+        assert half["convolution_rate"] != product["convolution_rate"] == plain["convolution_rate"]
         assert product["operations"] <= plain["operations"]
     assert product["operations"] < plain["operations"]  # of stage 1: sub-pixel convolutions, nothing for the frozen
     assert "inference" in capsys.readouterr().out
@@ -84,6 +85,7 @@ def test_user_errors(toy_store):
         (["--cases", "stage_4"], "stage_4"),
         (["--store", str(toy_store)], "64x128"),
         (["--repeats", "0"], "repeats"),
+        (["--precisions", "fp32,fp8"], "fp8"),
     ):
         with pytest.raises(UserError, match=words):
             benchmark.run(settings.parse(benchmark.BenchmarkSettings, [*FLAGS, *flags]))
