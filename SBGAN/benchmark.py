@@ -28,6 +28,7 @@ from SPADE import neighbourhoods
 from SPADE.engine import config as settings
 from SPADE.engine.config import require, setting
 from SPADE.engine.device import pick, seed_everything
+from SPADE.engine.distributed import start
 from SPADE.engine.memory import peak_memory
 from SPADE.engine.precision import PRECISIONS, autocast, set_precision
 
@@ -117,8 +118,8 @@ def measure(case: str, forms: list[str], config: BenchmarkSettings, pairs, devic
     for i in range(config.repeats):
         for precision, found in rates.items():
             found.append(convolution_rate(precision, device))
-        for name, step in steps.items():
-            times[name].append(seconds(step, i + 1, FORMS[name].precision, device))
+        for name in forms[i % len(forms) :] + forms[: i % len(forms)]:
+            times[name].append(seconds(steps[name], i + 1, FORMS[name].precision, device))
     del steps
     rates = {precision: statistics.median(found) for precision, found in rates.items()}
     figures = {}
@@ -186,7 +187,7 @@ def run(config: BenchmarkSettings) -> dict:
     if config.threads:
         torch.set_num_threads(config.threads)
     neighbourhoods.DEVICES = set(config.neighbourhoods_on.split(","))
-    device = pick(config.device)
+    device = start(pick(config.device))
     if config.peak_of:
         print_peak(config, device)
         return {}

@@ -13,25 +13,35 @@ from SPADE import winograd
 
 def conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0), twice: bool = False):
     """F.conv2d with stride and padding as pairs. twice: the gradient of x, and only that, is differentiated again."""
-    how = stride, padding
-    of_x = torch.is_grad_enabled() and x.requires_grad
-    of_weight = torch.is_grad_enabled() and weight.requires_grad
-    fast = winograd.suits(x, weight, *how)
-    if not of_x and not of_weight:
-        return convolution(x, weight, bias, *how)
+    both = torch.is_grad_enabled() and x.requires_grad and weight.requires_grad
     # What is differentiated twice, the gradient penalty, is computed outside of autocast.
-    if not of_x or not (fast or twice and of_weight) or torch.is_autocast_enabled(x.device.type):
-        return F.conv2d(x, weight, bias, *how)
-    y = ThroughInput.apply(x, weight, *how)
-    if of_weight:
-        return y.add_(ThroughWeight.apply(weight, bias, x.detach(), y.shape, *how))
-    return y if bias is None else y.add_(bias.view(-1, 1, 1))
-
-
-def convolution(x, weight, bias, stride, padding):
+    if twice and both and not torch.is_autocast_enabled(x.device.type):
+        y = ThroughInput.apply(x, weight, stride, padding)
+        return y.add_(ThroughWeight.apply(weight, bias, x.detach(), y.shape, stride, padding))
     if winograd.suits(x, weight, stride, padding):
-        return winograd.convolution(x, weight, bias)
+        return Winograd.apply(x, weight, bias)
     return F.conv2d(x, weight, bias, stride, padding)
+
+
+class Winograd(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, bias):
+        ctx.save_for_backward(x, weight)
+        return winograd.convolution(x, weight, bias)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        x, weight = ctx.saved_tensors
+        of_x = winograd.input_gradient(gradient, weight) if ctx.needs_input_grad[0] else None
+        of_weight = winograd.weight_gradient(gradient, x) if ctx.needs_input_grad[1] else None
+        return of_x, of_weight, gradient.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None
+
+
+def convolution(x, weight, stride, padding):
+    if winograd.suits(x, weight, stride, padding):
+        return winograd.convolution(x, weight)
+    return F.conv2d(x, weight, None, stride, padding)
 
 
 def input_gradient(gradient, x, weight, stride, padding):
@@ -62,7 +72,7 @@ class ThroughInput(torch.autograd.Function):
     def forward(ctx, x, weight, stride, padding):
         ctx.save_for_backward(weight, x)
         ctx.how = stride, padding
-        return convolution(x, weight, None, stride, padding)
+        return convolution(x, weight, stride, padding)
 
     @staticmethod
     def backward(ctx, gradient):
@@ -83,23 +93,21 @@ class InputGradient(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, twice):
         gradient, weight = ctx.saved_tensors
-        of_gradient = convolution(twice, weight, None, *ctx.how)
+        of_gradient = convolution(twice, weight, *ctx.how)
         return of_gradient, weight_gradient(gradient, twice, weight, *ctx.how), None, None, None
 
 
 class ThroughWeight(torch.autograd.Function):
-    """The bias at every pixel, or zeros, for whoever asks for the gradients of weight and bias."""
+    """The bias at every pixel, for whoever asks for the gradients of weight and bias."""
 
     @staticmethod
     def forward(ctx, weight, bias, x, shape, stride, padding):
         ctx.save_for_backward(weight, x)
         ctx.how = stride, padding
-        bias = weight.new_zeros(1) if bias is None else bias.detach()
-        return bias.view(-1, 1, 1).expand(shape)
+        return bias.detach().view(-1, 1, 1).expand(shape)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient):
         weight, x = ctx.saved_tensors
-        of_bias = gradient.sum((0, 2, 3)) if ctx.needs_input_grad[1] else None
-        return weight_gradient(gradient, x, weight, *ctx.how), of_bias, None, None, None, None
+        return weight_gradient(gradient, x, weight, *ctx.how), gradient.sum((0, 2, 3)), None, None, None, None

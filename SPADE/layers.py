@@ -54,14 +54,15 @@ class SpectralConv2d(nn.Module):
         return self.weight / self.sigma()
 
     def forward(self, x):
-        """A map that is smaller than the weight is divided in its place: the convolution is linear."""
-        if x.numel() >= self.weight.numel():
-            with torch.autocast(x.device.type, enabled=False):
-                weight = self.normalised_weight()
-            return conv2d(x, weight, self.bias, self.stride, self.padding)
+        """Where the output is smaller than the weight, it is divided by sigma in its place."""
         with torch.autocast(x.device.type, enabled=False):
             sigma = self.sigma()
-        y = conv2d(x, self.weight, None, self.stride, self.padding)
+            outputs = len(x) * (x.shape[2] // self.stride[0]) * (x.shape[3] // self.stride[1])  # of one channel, about
+            afterwards = outputs < self.weight[0].numel()
+            weight = self.weight if afterwards else self.weight / sigma
+        y = conv2d(x, weight, None if afterwards else self.bias, self.stride, self.padding)
+        if not afterwards:
+            return y
         normalised = widened(y) / sigma
         return (normalised if self.bias is None else normalised + self.bias.view(-1, 1, 1)).to(y.dtype)
 

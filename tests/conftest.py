@@ -2,12 +2,22 @@ import pytest
 import torch
 
 from datasets import prepare
+from SPADE import winograd
 
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     """Small networks: threads cost more than they give, and much more on a busy machine."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def winograd_everywhere():
+    """Also in networks as small as the tests' the convolutions take Winograd's form where they can."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(winograd, "FEWEST_CHANNELS", 0)
+        patch.setattr(winograd, "FEWEST_PIXELS", 0)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -25,8 +25,6 @@ def pick(name: str | None = None) -> torch.device:
         raise UserError(f"--device is {name}, but must be cpu, cuda or cuda:N") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"--device is {name}, but PyTorch sees no CUDA device here; leave the flag out or pass cpu")
-    if device.type == "cpu":
-        keep_freed_memory()
     return device
 
 

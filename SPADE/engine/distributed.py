@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 
 from datasets.errors import UserError
+from SPADE.engine.device import keep_freed_memory
 from SPADE.engine.watch import waiting_for_others
 
 BATCH = 16  # rows that are computed at once of what is shared out
@@ -18,7 +19,9 @@ TIMEOUT = timedelta(hours=2)
 
 
 def start(device: torch.device) -> torch.device:
-    """Joins the group that torchrun's environment describes; returns this process's device."""
+    """A program begins: joins the group that torchrun's environment describes; returns this process's device."""
+    if device.type == "cpu":
+        keep_freed_memory()
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         return device
     if device.type == "cuda":

@@ -8,6 +8,7 @@ import torch
 from datasets.errors import UserError
 from SBGAN import benchmark
 from SBGAN.benchmark_cases import CASES, FORMS, Sizes, layout_networks, load_pairs
+from SPADE import winograd
 from SPADE.engine import config as settings
 from SPADE.engine.device import seed_everything
 
@@ -17,7 +18,13 @@ FLAGS = [f"--{name}={value}" for name, value in SMALL.items()] + ["--device=cpu"
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_both_forms_give_the_same(case):
+@pytest.mark.parametrize("fewest", [0, 2**62])
+def test_both_forms_give_the_same(case, fewest, monkeypatch):
+    """The product's with and without Winograd's convolutions, the plain form without."""
+    calls, product = [], winograd.product
+    monkeypatch.setattr(winograd, "product", lambda *arguments: calls.append(1) or product(*arguments))
+    for name in ("FEWEST_CHANNELS", "FEWEST_PIXELS"):
+        monkeypatch.setattr(winograd, name, fewest)
     sizes = Sizes(**SMALL)
     pairs = load_pairs(sizes, torch.device("cpu"), num=4)
     found = {}
@@ -27,6 +34,7 @@ def test_both_forms_give_the_same(case):
         step = CASES[case](sizes, pairs, form, torch.device("cpu"))
         seed_everything(1)
         found[name] = step(0)
+        assert bool(calls) == (name == "product fp32" and fewest == 0)
     if case == "inference":
         torch.testing.assert_close(found["product fp32"], found["plain"], rtol=1e-4, atol=1e-5)
     else:

@@ -15,6 +15,8 @@ from SBGAN.walk import slerp, walk_frames
 from SPADE.engine import sealed
 from tests.disk import files_up_to
 
+pytestmark = pytest.mark.usefixtures("winograd_everywhere")
+
 
 @pytest.fixture(scope="module")
 def checkpoint(untrained):

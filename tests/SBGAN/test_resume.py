@@ -8,6 +8,8 @@ import torch
 
 from tests.runs import KillWhileSaving, SignalAt, curves, differences, final, train
 
+pytestmark = pytest.mark.usefixtures("winograd_everywhere")
+
 STAGES = ("layout", "spade", "finetune")
 
 

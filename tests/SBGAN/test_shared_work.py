@@ -12,6 +12,8 @@ from SPADE.engine import distributed
 from tests.runs import MAIN, arguments, curves
 from tests.SBGAN.test_processes import on_two
 
+pytestmark = pytest.mark.usefixtures("winograd_everywhere")
+
 
 class Moments(torch.nn.Module):
     def forward(self, images):

@@ -1,5 +1,7 @@
 """Winograd's form of a convolution against PyTorch's: outputs, gradients, gradients of input gradients."""
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,7 +9,7 @@ import torch.nn.functional as F
 from SPADE import winograd
 from SPADE.convolution import conv2d
 from SPADE.engine.device import place
-from SPADE.layers import SpectralConv2d
+from SPADE.layers import SpectralConv2d, initialise
 
 SHAPES = [(1, 2, 2), (2, 6, 8), (3, 4, 36), (2, 20, 12), (9, 4, 8)]  # N, H, W
 HOW = (1, 1), (1, 1)
@@ -27,40 +29,44 @@ def tiles(request, monkeypatch):
     monkeypatch.setattr(winograd, "TILES", request.param)
 
 
-@pytest.fixture
-def always(monkeypatch):
-    monkeypatch.setattr(winograd, "FEWEST_CHANNELS", 0)
-    monkeypatch.setattr(winograd, "FEWEST_PIXELS", 0)
-
-
-def errors(dtype, *sizes, **channels):
-    """Largest errors of output, input gradient and weight gradient, relative to the largest number."""
+def errors(functions, dtype, *sizes, **channels):
+    """Largest errors of output, input gradient and weight gradient, relative to the largest number in float64."""
     x, weight, bias, gradient = inputs(*sizes, **channels)
-    x, weight = x.requires_grad_(), weight.requires_grad_()
-    y = F.conv2d(x, weight, bias, padding=1)
-    wanted = y, *torch.autograd.grad(y, (x, weight), gradient)
-    x, weight, bias, gradient = (t.detach().to(dtype) for t in (x, weight, bias, gradient))
-    found = (
-        winograd.convolution(x, weight, bias),
-        winograd.input_gradient(gradient, weight),
-        winograd.weight_gradient(gradient, x),
-    )
+    wanted = direct(x, weight, bias, gradient)
+    found = functions(*(t.to(dtype) for t in (x, weight, bias, gradient)))
     assert all(a.shape == b.shape for a, b in zip(found, wanted, strict=True))
     return [((a - b).abs().max() / b.abs().max()).item() for a, b in zip(found, wanted, strict=True)]
 
 
+def direct(x, weight, bias, gradient):
+    x, weight = x.detach().requires_grad_(), weight.detach().requires_grad_()
+    y = F.conv2d(x, weight, bias, padding=1)
+    return y, *torch.autograd.grad(y, (x, weight), gradient)
+
+
+def by_winograd(x, weight, bias, gradient):
+    return (
+        winograd.convolution(x, weight, bias),
+        winograd.input_gradient(gradient, weight),
+        winograd.weight_gradient(gradient, x),
+    )
+
+
 @pytest.mark.parametrize("sizes", SHAPES)
 def test_it_is_the_convolution(tiles, sizes):
-    assert max(errors(torch.float64, *sizes)) < 1e-13
+    assert max(errors(by_winograd, torch.float64, *sizes)) < 1e-13
 
 
-def test_float32_rounds_no_more_than_a_direct_convolution():
-    assert max(errors(torch.float32, 2, 16, 32, channels=64, out=96)) < 1e-6
+def test_float32_rounds_about_as_a_direct_convolution_does():
+    sizes, channels = (2, 16, 32), dict(channels=192, out=256)
+    found = errors(by_winograd, torch.float32, *sizes, **channels)
+    for own, directly in zip(found, errors(direct, torch.float32, *sizes, **channels), strict=True):
+        assert own < 2 * directly
 
 
-def test_gradients_of_gradients(always):
+def test_gradients_of_gradients(winograd_everywhere):
     found = []
-    for function, dtype in ((conv2d, torch.float32), (F.conv2d, torch.float64)):
+    for function, dtype in ((partial(conv2d, twice=True), torch.float32), (F.conv2d, torch.float64)):
         x, weight, bias, _ = (t.to(dtype).requires_grad_() for t in inputs(2, 6, 8))
         x = place(x.detach(), "cpu").requires_grad_()
         assert winograd.suits(x, weight, *HOW) == (dtype == torch.float32)
@@ -72,15 +78,20 @@ def test_gradients_of_gradients(always):
         assert (own - pytorchs).abs().max() <= 1e-5 * pytorchs.abs().max()
 
 
+@pytest.mark.parametrize("out", [5, 40])  # the latter's weight is larger than its output
 @pytest.mark.parametrize("learns", [False, True])
 @pytest.mark.parametrize("bias", [False, True])
-def test_a_layer_that_uses_it(always, learns, bias, monkeypatch):
+def test_a_layer_that_uses_it(winograd_everywhere, bias, learns, out, monkeypatch):
     """Gradients of input and parameters of a spectrally normalised convolution, frozen or not."""
     torch.manual_seed(0)
-    layer = place(SpectralConv2d(3, 5, 3, padding=1, bias=bias), "cpu").eval().requires_grad_(learns)
-    x, _, _, gradient = inputs(2, 6, 8, torch.float32)
+    channels = 3 if out == 5 else 24
+    layer = initialise(place(SpectralConv2d(channels, out, 3, padding=1, bias=bias), "cpu"), gain=1.0)
+    layer.eval().requires_grad_(learns)
+    x, _, _, gradient = inputs(2, 6, 8, torch.float32, channels, out)
     x.requires_grad_()
-    found = []
+    found, calls = [], []
+    product = winograd.product
+    monkeypatch.setattr(winograd, "product", lambda *arguments: calls.append(1) or product(*arguments))
     for suits in (winograd.suits, lambda *arguments: False):
         monkeypatch.setattr(winograd, "suits", suits)
         y = layer(x)
@@ -88,11 +99,26 @@ def test_a_layer_that_uses_it(always, learns, bias, monkeypatch):
         found.append([y, *torch.autograd.grad(y, wanted, gradient)])
         with torch.no_grad():
             assert torch.allclose(layer(x), y, rtol=1e-5, atol=1e-6)
+    assert len(calls) == 3  # output, input gradient, output without gradients
     for own, pytorchs in zip(*found, strict=True):
         assert (own - pytorchs).abs().max() <= 1e-5 * pytorchs.abs().max()
 
 
-def test_what_it_leaves_to_pytorch(always):
+def test_a_bias_alone_may_learn(winograd_everywhere):
+    x, weight, bias, gradient = inputs(2, 6, 8, torch.float32)
+    conv2d(x, weight, bias.requires_grad_(), *HOW).backward(gradient)
+    torch.testing.assert_close(bias.grad, gradient.sum((0, 2, 3)))
+
+
+def test_output_and_gradients_decide_alike(monkeypatch):
+    monkeypatch.setattr(winograd, "FEWEST_CHANNELS", 192)
+    weight = torch.empty(256, 128, 3, 3)
+    maps = [place(torch.empty(1, channels, 64, 128), "cpu") for channels in (128, 256)]
+    assert [winograd.suits(x, weight, *HOW) for x in maps] == [False, False]
+    assert [winograd.suits(x, torch.empty(256, 256, 3, 3), *HOW) for x in maps] == [True, True]
+
+
+def test_what_it_leaves_to_pytorch(winograd_everywhere):
     x, weight, *_ = inputs(2, 6, 8, torch.float32)
     assert winograd.suits(x, weight, *HOW)
     for other in (x.contiguous(), x[:, :, 1:], x.double(), x.bfloat16()):
