@@ -31,7 +31,8 @@ def pick(name: str | None = None) -> torch.device:
 def keep_freed_memory():
     """Has glibc keep large blocks when they are freed, instead of giving them back and fetching them anew.
 
-    The system hands memory out page by page, each filled with zeros first: on a CPU that took a fifth of a step.
+    The system hands memory out page by page, each filled with zeros first: on a CPU that took a fifth of a step. For
+    the whole process, so programs do it and libraries do not.
     """
     mmap_max, trim_threshold = -4, -1  # M_MMAP_MAX and M_TRIM_THRESHOLD of malloc.h
     with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
