@@ -1,9 +1,10 @@
-"""What SBGAN.benchmark times: a step of each stage and SPADE's inference, each in two forms.
+"""What SBGAN.benchmark times: a step of each stage and SPADE's inference, in a plain form and in the product's.
 
 A case is written once; a `Form` says what networks and images are like, and whether networks that are not updated are
 frozen. The plain form is SPADE.plain and SBGAN.plain: dense, NCHW, float32, separate convolutions, gradients
-everywhere. (In stage 3 its straight-through sampler is the product's.) Both forms run the same losses and optimisers,
-and a step gives the terms of its losses, so that a test can compare them.
+everywhere. Losses, optimisers and whatever else is not named here are the product's in both, which favours the plain
+form: spectral normalisation, the critic's one pass and its penalty, stage 3's sampler, memory that is kept. A step
+gives the terms of its losses, so that a test can compare the forms.
 """
 
 import contextlib

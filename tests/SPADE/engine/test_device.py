@@ -1,0 +1,30 @@
+"""Freed memory stays with a process that asks for that."""
+
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent.parent
+PROGRAM = """
+import torch
+from SPADE.engine.device import keep_freed_memory
+{first}
+x = torch.ones(64 << 20)  # 256 MiB
+del x
+print(open("/proc/self/status").read().split("VmRSS:")[1].split()[0])
+"""
+
+
+def resident_after_freeing(first: str) -> int:
+    """In KiB, of a process of its own."""
+    command = [sys.executable, "-c", PROGRAM.format(first=first)]
+    return int(subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True).stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_freed_memory_is_kept():
+    kept, returned = resident_after_freeing("keep_freed_memory()"), resident_after_freeing("")
+    assert kept - returned > 200 << 10
