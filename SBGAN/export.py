@@ -32,7 +32,7 @@ def without_spectral_norm(network: nn.Module) -> nn.Module:
     for parent in list(network.modules()):
         for name, layer in list(parent.named_children()):
             if isinstance(layer, SpectralConv2d):
-                weight = layer.normalised_weight()
+                weight = layer.weight / layer.sigma()
                 conv = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2], layer.stride, layer.padding,
                                  bias=layer.bias is not None)  # fmt: skip
                 conv.load_state_dict({"weight": weight} | ({} if layer.bias is None else {"bias": layer.bias}))

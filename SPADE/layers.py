@@ -39,6 +39,7 @@ class SpectralConv2d(nn.Module):
             self.u.copy_(F.normalize(matrix @ self.v, dim=0))
 
     def sigma(self):
+        """Estimate of the weight's largest singular value, scalar; in training mode a power iteration comes first."""
         matrix = self.weight.flatten(1)  # [out, in * k * k]
         with torch.no_grad():
             # Copies, not the buffers: a network may run twice before one backward pass, and the second run writes u, v.
@@ -49,9 +50,6 @@ class SpectralConv2d(nn.Module):
                 self.u.copy_(u)
                 self.v.copy_(v)
         return u @ (matrix @ v)
-
-    def normalised_weight(self):
-        return self.weight / self.sigma()
 
     def forward(self, x):
         """Where the output is smaller than the weight, it is divided by sigma in its place."""

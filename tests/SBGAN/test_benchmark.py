@@ -53,6 +53,7 @@ def test_the_products_number_format():
     for key, value in found["fp32"].items():
         assert found["bf16"][key] != value and found["bf16"][key].dtype == torch.float32, key
         torch.testing.assert_close(found["bf16"][key], value, rtol=0.05, atol=0.01, msg=key)
+    assert [FORMS[name].precision for name in ("plain", "product fp32", "product bf16")] == ["fp32", "fp32", "bf16"]
 
 
 def test_operations_are_twice_the_multiply_adds():
