@@ -1,8 +1,8 @@
 """The layout GAN, and the layout GAN and SPADE joined (Azadi et al., arXiv 1911.11357).
 
-    from SBGAN import load
-    model = load("weights/NAME/finetune_100.pt")
-    layouts, images = model.sample(seeds=range(16))
+from SBGAN import load
+model = load("weights/NAME/finetune_100.pt")
+layouts, images = model.sample(seeds=range(16))
 """
 
 

@@ -13,7 +13,7 @@ from SPADE.released import count, dimension, translate
 
 
 def heads_of(released: dict) -> str:
-    """"mask" for layouts, "rgb" for images: how the released 1x1 layers are called."""
+    """ "mask" for layouts, "rgb" for images: how the released 1x1 layers are called."""
     return "rgb" if any(re.search(r"\.(to|from)_rgb\.", key) for key in released) else "mask"
 
 
@@ -27,9 +27,7 @@ def smallest_fmap_base(channels: int, blocks: int) -> int:
 
 def generator_names(network: ProgressiveGenerator, heads: str) -> dict[str, tuple[str, ...]]:
     """heads: "mask" or "rgb"."""
-    return {
-        key: (re.sub(r"^heads\.(\d+)\.", rf"blocks.\1.to_{heads}.", key),) for key in network.state_dict()
-    }
+    return {key: (re.sub(r"^heads\.(\d+)\.", rf"blocks.\1.to_{heads}.", key),) for key in network.state_dict()}
 
 
 def generator_arguments(released: dict) -> dict:

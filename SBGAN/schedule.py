@@ -55,7 +55,7 @@ def iteration_at(phases: list[Phase], images_seen: int) -> int:
 
 
 def parse_batch_sizes(text: str) -> dict[int, int]:
-    """"128:8,256:4" -> {128: 8, 256: 4}."""
+    """ "128:8,256:4" -> {128: 8, 256: 4}."""
     try:
         return {int(a): int(b) for a, b in (item.split(":") for item in text.split(",") if item)}
     except ValueError as error:

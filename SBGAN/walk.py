@@ -23,9 +23,7 @@ def slerp(a, b, share: float):
 def closed_walk(points, frames: int):
     """points [K,D] -> [K*frames,D]: from each point to the next, and from the last back to the first."""
     following = torch.cat([points[1:], points[:1]])
-    return torch.stack(
-        [slerp(a, b, i / frames) for a, b in zip(points, following, strict=True) for i in range(frames)]
-    )
+    return torch.stack([slerp(a, b, i / frames) for a, b in zip(points, following, strict=True) for i in range(frames)])
 
 
 def walk_frames(model: Model, seeds, frames: int, style=None, progress=lambda frames: frames):

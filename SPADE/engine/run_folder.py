@@ -1,9 +1,9 @@
 """The checkpoints of one run: what it continues from, what it writes, what it may delete.
 
-    WEIGHTS/NAME/config.json         the settings
-    WEIGHTS/NAME/origin.json         checkpoints of other runs that this one started from; these are never deleted
-    WEIGHTS/NAME/PREFIX_NUMBER.pt    as scheduled, NUMBER of epochs or iterations: for later stages, tests, people
-    WEIGHTS/NAME/PREFIX_at_IMAGES.pt in between, after so many images seen: only to continue from
+WEIGHTS/NAME/config.json         the settings
+WEIGHTS/NAME/origin.json         checkpoints of other runs that this one started from; these are never deleted
+WEIGHTS/NAME/PREFIX_NUMBER.pt    as scheduled, NUMBER of epochs or iterations: for later stages, tests, people
+WEIGHTS/NAME/PREFIX_at_IMAGES.pt in between, after so many images seen: only to continue from
 """
 
 import json

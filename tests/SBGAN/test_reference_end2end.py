@@ -203,9 +203,7 @@ def test_a_full_step(networks):
     case = Case64("e2e_full_step")
     config = settings(case)
     finetune_loop.set_modes(networks, config)
-    before = {
-        name: [p.detach().clone() for p in network.parameters()] for name, network in networks.saved().items()
-    }
+    before = {name: [p.detach().clone() for p in network.parameters()] for name, network in networks.saved().items()}
     optimizers = finetune_loop.make_optimizers(networks, config)
     for optimizer, rate, _ in optimizers.values():
         set_learning_rate(optimizer, rate)
