@@ -11,9 +11,9 @@ from PIL import Image, ImageSequence
 from datasets.errors import UserError
 from datasets.labels import LabelSpace
 from SBGAN import generate, load
-from SBGAN.given_layouts import read_layout, read_style
-from SBGAN.truncation import truncated
-from SBGAN.walk import slerp, walk_frames
+from SBGAN.drawing.given_layouts import read_layout, read_style
+from SBGAN.drawing.truncation import truncated
+from SBGAN.drawing.walk import slerp, walk_frames
 from SPADE.engine import sealed
 from SPADE.engine.data import data_record
 from tests.disk import files_up_to
