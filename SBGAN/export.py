@@ -1,7 +1,7 @@
 """python -m SBGAN.export: a trained model as one ONNX file that runs without this code.
 
-    of stage 3, or of stages 1 and 2    latents in, layout and image out
-    of stage 2 alone                    layout in, image out
+of stage 3, or of stages 1 and 2    latents in, layout and image out
+of stage 2 alone                    layout in, image out
 """
 
 import warnings
