@@ -12,6 +12,7 @@ from SPADE.settings import ImageScores, check_num_eval
 class ProgressiveSettings(RunSettings):
     max_dim: int = setting(128, "height of the finest layouts, a power of two")
     epochs: int = setting(100, "length of each phase (fade, stabilise) of each resolution")
+    epochs_at: str = setting("", "where it differs: RESOLUTION:EPOCHS pairs such as 4:1; 0 leaves a resolution out")
     batch_size: int = setting(16, "over all processes")
     batch_sizes: str = setting("", "where it differs: RESOLUTION:BATCH pairs such as 256:4")
     lr: float = setting(1e-3, "Adam, both networks")
@@ -74,7 +75,7 @@ class FinetuneSettings(ImageScores, RunSettings):
     evaluate_every: int = harmless(5, "epochs between scores; 0: never")
 
 
-def check_progressive(config, store, batch_sizes):
+def check_progressive(config, store, batch_sizes, epochs_at):
     """Refuses what cannot work, before anything is built. Raises UserError."""
     check_num_eval(config)
     power = config.max_dim >= 4 and config.max_dim & (config.max_dim - 1) == 0
@@ -88,6 +89,11 @@ def check_progressive(config, store, batch_sizes):
     )
     require(store.aspect in (1, 2), "store", config.store, "of aspect 1 or 2", "prepare it with --width H or 2*H")
     require(config.epochs >= 1, "epochs", config.epochs, "at least 1", "pass a positive number")
+    for resolution, epochs in epochs_at.items():
+        wanted = "pairs of a resolution from 4 to --max_dim (which is not left out) and epochs from 0"
+        fits = resolution in [4 << i for i in range(config.max_dim.bit_length() - 2)] and epochs >= 0
+        fits = fits and (epochs > 0 or resolution < config.max_dim)
+        require(fits, "epochs_at", config.epochs_at, wanted, "mend the flag")
     check_widths(config)
     for batch in (config.batch_size, *batch_sizes.values()):
         check_batch(batch, config, len(store["train"]))
