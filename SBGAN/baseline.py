@@ -10,8 +10,8 @@ from SPADE.engine.device import to_device
 from SPADE.engine.distributed import rank, world_size
 from SPADE.engine.evaluation import evaluating
 from SPADE.engine.images import enlarge, from_uint8, square_sheet, to_uint8
+from SPADE.evaluation.images import against_real, draw_rows, numbers, record_in_training
 from SPADE.sampling import latents
-from SPADE.scores import against_real, draw_rows, numbers, record_in_training
 
 STAGE, PREFIX = "image_gan", "image"
 

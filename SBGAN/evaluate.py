@@ -8,12 +8,11 @@ from pathlib import Path
 from datasets.errors import exit_on_user_error
 from datasets.packed import Store
 from SBGAN.baseline import draws, image_rows, load_baseline
-from SBGAN.contact_sheet import contact_sheet
-from SBGAN.copies import copies_picture, copy_check, nearest_items
+from SBGAN.drawing.contact_sheet import contact_sheet
+from SBGAN.evaluation.copies import copies_picture, copy_check, nearest_items
+from SBGAN.evaluation.released_fid import PROTOCOL, fid_released, imagenet_inception, soft_scenes
+from SBGAN.evaluation.scenes import layout_rows, scene_rows, score_layout_floor, score_layouts, score_scenes
 from SBGAN.model import Model, load, stage_of
-from SBGAN.released_fid import PROTOCOL, fid_released, imagenet_inception, soft_scenes
-from SBGAN.scores import layout_rows, scene_rows, score_layout_floor, score_layouts, score_scenes
-from SPADE import scoring
 from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
 from SPADE.engine.config import require, setting
@@ -21,8 +20,16 @@ from SPADE.engine.device import pick
 from SPADE.engine.distributed import from_first, rank, start
 from SPADE.engine.images import save_png, square_sheet
 from SPADE.engine.watch import together
-from SPADE.scores import COLUMNS, against_real, find_extractor, score_floor, score_real_layouts
-from SPADE.scoring import check_samples, finish, make_results, stored_data, warnings_in_the_record, writing_results
+from SPADE.evaluation import record as scoring
+from SPADE.evaluation.images import COLUMNS, against_real, find_extractor, score_floor, score_real_layouts
+from SPADE.evaluation.record import (
+    check_samples,
+    finish,
+    make_results,
+    stored_data,
+    warnings_in_the_record,
+    writing_results,
+)
 
 COPIES = 500  # at most so many samples are looked for in the training data
 

@@ -13,12 +13,12 @@ from tqdm import tqdm
 from datasets.errors import UserError, exit_on_user_error
 from datasets.labels import colourise
 from SBGAN.discretize import resize
-from SBGAN.given_layouts import KINDS, read_layouts, read_style
-from SBGAN.layout_metrics import class_proportions
+from SBGAN.drawing.given_layouts import KINDS, read_layouts, read_style
+from SBGAN.drawing.truncation import truncated
+from SBGAN.drawing.walk import save_animation, walk_frames
+from SBGAN.evaluation.layout_metrics import class_proportions
 from SBGAN.model import Model, load
 from SBGAN.saving import Writer, check_folder, replacing, write_png
-from SBGAN.truncation import truncated
-from SBGAN.walk import save_animation, walk_frames
 from SPADE.engine import config as settings
 from SPADE.engine.checkpoint import file_hash
 from SPADE.engine.config import require, setting

@@ -7,15 +7,15 @@ import torch
 
 from datasets.errors import UserError
 from datasets.labels import LabelSpace
+from SBGAN.drawing.sample import generate_layouts
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
-from SBGAN.sampling import generate_layouts
 from SPADE.engine import checkpoint
 from SPADE.engine.device import pick, place
 from SPADE.engine.evaluation import evaluating
 from SPADE.engine.images import to_uint8
+from SPADE.evaluation.record import check_label_space
 from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
 from SPADE.sampling import latents
-from SPADE.scoring import check_label_space
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from pathlib import Path
 from PIL import Image
 
 from datasets.errors import UserError, exit_on_user_error
-from SBGAN import report_parts as parts
+from SBGAN.evaluation import report_parts as parts
 from SBGAN.saving import check_file, replacing
 from SPADE.engine.config import Parser
-from SPADE.scores import COLUMNS, numbers
+from SPADE.evaluation.images import COLUMNS, numbers
 
 SHEETS = 5  # pictures of one kind over time
 

@@ -12,7 +12,7 @@ from SPADE.engine.config import setting
 from SPADE.engine.device import pick
 from SPADE.engine.distributed import rank, start
 from SPADE.engine.watch import together
-from SPADE.scoring import finish, stored_data
+from SPADE.evaluation.record import finish, stored_data
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,10 +7,10 @@ import torch
 
 from datasets.errors import exit_on_user_error
 from datasets.packed import open_store
+from SBGAN.evaluation.scenes import sample, score_generated
 from SBGAN.finetune_loop import PREFIX, STAGE, Networks, train
 from SBGAN.model import check_fit, load_networks
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
-from SBGAN.scores import sample, score_generated
 from SBGAN.settings import FinetuneSettings, check_finetune
 from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
@@ -19,9 +19,9 @@ from SPADE.engine.device import pick, seed_everything
 from SPADE.engine.distributed import rank, start
 from SPADE.engine.images import colour_layouts, enlarge, sheet
 from SPADE.engine.run_folder import RunFolder
+from SPADE.evaluation.images import find_extractor, numbers, record_in_training, score_real_layouts
+from SPADE.evaluation.record import check_store
 from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
-from SPADE.scores import find_extractor, numbers, record_in_training, score_real_layouts
-from SPADE.scoring import check_store
 from SPADE.train import perceptual_network
 from SPADE.training_loop import pictures as real_layout_pictures
 

@@ -14,7 +14,7 @@ from SPADE.engine.config import require
 from SPADE.engine.data import data_record
 from SPADE.engine.device import pick, place, seed_everything
 from SPADE.engine.distributed import rank, start
-from SPADE.scores import find_extractor
+from SPADE.evaluation.images import find_extractor
 
 
 def check_sampler(config):

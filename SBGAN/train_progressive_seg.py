@@ -9,19 +9,19 @@ from datasets.labels import one_hot
 from datasets.packed import open_store
 from datasets.reader import Reader
 from SBGAN import discretize
+from SBGAN.drawing.sample import generate_layouts
+from SBGAN.evaluation.scenes import layout_rows, score_layouts
 from SBGAN.losses import layout_entropy
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
 from SBGAN.progressive_loop import Domain, train
-from SBGAN.sampling import generate_layouts
 from SBGAN.schedule import make_phases, parse_batch_sizes
-from SBGAN.scores import layout_rows, score_layouts
 from SBGAN.settings import ProgressiveSettings, check_progressive
 from SPADE.engine import config as settings
 from SPADE.engine.data import data_record
 from SPADE.engine.device import pick, place, seed_everything, to_device
 from SPADE.engine.distributed import from_first, rank, start, world_size
 from SPADE.engine.images import colour_layouts, enlarge, square_sheet
-from SPADE.scores import numbers, record_in_training
+from SPADE.evaluation.images import numbers, record_in_training
 
 STAGE, PREFIX = "layout_gan", "layout"
 

@@ -11,9 +11,8 @@ from SPADE.engine.device import pick
 from SPADE.engine.distributed import rank, start
 from SPADE.engine.images import save_png
 from SPADE.engine.watch import together
-from SPADE.networks import SPADEGenerator, StyleEncoder
-from SPADE.scores import find_extractor, score_floor, score_real_layouts
-from SPADE.scoring import (
+from SPADE.evaluation.images import find_extractor, score_floor, score_real_layouts
+from SPADE.evaluation.record import (
     Scoring,
     check_samples,
     finish,
@@ -22,6 +21,7 @@ from SPADE.scoring import (
     warnings_in_the_record,
     writing_results,
 )
+from SPADE.networks import SPADEGenerator, StyleEncoder
 from SPADE.training_loop import STAGE, pictures
 
 

@@ -7,9 +7,9 @@ from datasets.packed import open_store
 from SPADE.engine import config as settings
 from SPADE.engine.device import pick, seed_everything
 from SPADE.engine.distributed import rank, start
+from SPADE.evaluation.images import find_extractor, numbers, record_in_training, score_real_layouts
 from SPADE.perceptual import VGG19Features
 from SPADE.pretrained import vgg19_weights
-from SPADE.scores import find_extractor, numbers, record_in_training, score_real_layouts
 from SPADE.settings import SpadeSettings, check
 from SPADE.training_loop import train
 

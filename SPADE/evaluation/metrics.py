@@ -3,9 +3,9 @@
 import warnings
 from importlib.metadata import version
 
-from SPADE.metrics.features import Extractor, mean_distance, small_pixels
-from SPADE.metrics.fidelity import FEWEST_IMAGES, feature_scores
-from SPADE.metrics.swd import sliced_wasserstein
+from SPADE.evaluation.features import Extractor, mean_distance, small_pixels
+from SPADE.evaluation.fidelity import FEWEST_IMAGES, feature_scores
+from SPADE.evaluation.swd import sliced_wasserstein
 
 MOSTLY_BIAS_BELOW = 2048  # images; with fewer, FID's bias is of the size of the differences that one looks for
 OTHER_NAMES = {"fid": "fd", "kid": "kd", "kid_std": "kd_std", "kid_subset_size": "kd_subset_size"}

@@ -12,10 +12,10 @@ from SBGAN.discretize import resize
 from SPADE.engine.distributed import from_first, shared_out
 from SPADE.engine.evaluation import evaluating
 from SPADE.engine.images import from_uint8
-from SPADE.metrics.features import full_precision
-from SPADE.metrics.frechet import frechet_distance
+from SPADE.evaluation.features import full_precision
+from SPADE.evaluation.frechet import frechet_distance
+from SPADE.evaluation.reference import real_images
 from SPADE.pretrained import find_weights, load_weights
-from SPADE.reference import real_images
 from SPADE.sampling import latents
 from SPADE.torchvision_import import torchvision
 

@@ -13,10 +13,10 @@ from SPADE.engine.checkpoint import file_hash, has_average
 from SPADE.engine.config import require
 from SPADE.engine.distributed import from_first, rank, shared_out
 from SPADE.engine.evaluation import evaluating
-from SPADE.metrics.features import Extractor, with_features
-from SPADE.metrics.scores import score_images
+from SPADE.evaluation.features import Extractor, with_features
+from SPADE.evaluation.metrics import score_images
+from SPADE.evaluation.reference import real_rows
 from SPADE.pretrained import inception_weights
-from SPADE.reference import real_rows
 from SPADE.sampling import render
 from SPADE.settings import ImageScores
 

@@ -9,9 +9,9 @@ import torch
 from PIL import Image, ImageSequence
 
 from SBGAN import generate, load
-from SBGAN.given_layouts import read_layout, read_style
-from SBGAN.truncation import truncated
-from SBGAN.walk import slerp, walk_frames
+from SBGAN.drawing.given_layouts import read_layout, read_style
+from SBGAN.drawing.truncation import truncated
+from SBGAN.drawing.walk import slerp, walk_frames
 from SPADE.engine import sealed
 from tests.disk import files_up_to
 

@@ -5,7 +5,7 @@ import torch
 
 from datasets.packed import open_store
 from datasets.reader import in_order
-from SBGAN.copies import copies_picture, copy_check, nearest_items
+from SBGAN.evaluation.copies import copies_picture, copy_check, nearest_items
 
 
 def test_copies_are_found(toy_store):

@@ -1,12 +1,12 @@
 """Scores of the joined model: of its layouts, and of its images beside those of real layouts."""
 
-from SBGAN import layout_metrics
-from SBGAN.sampling import generate_layouts
+from SBGAN.drawing.sample import generate_layouts
+from SBGAN.evaluation import layout_metrics
 from SPADE.engine.data import reference_layouts
 from SPADE.engine.distributed import from_first, shared_out
 from SPADE.engine.evaluation import evaluating
+from SPADE.evaluation.images import against_real, draw_rows, other_split
 from SPADE.sampling import render
-from SPADE.scores import against_real, draw_rows, other_split
 
 
 def sample(layout_generator, spade_generator, seeds, device):

@@ -2,7 +2,7 @@
 
 import torch
 
-from SPADE.metrics.frechet import frechet_distance
+from SPADE.evaluation.frechet import frechet_distance
 
 
 def class_proportions(labels, num_classes):

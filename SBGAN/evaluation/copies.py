@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from datasets.reader import in_order, layouts_in_order
 from SBGAN.discretize import resize
 from SPADE.engine.images import colour_layouts, enlarge, sheet
-from SPADE.metrics.features import small_pixels
+from SPADE.evaluation.features import small_pixels
 
 ROWS = 32  # layouts and images are compared at this height
 BATCH = 128

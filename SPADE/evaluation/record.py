@@ -11,7 +11,7 @@ from datasets.errors import UserError
 from datasets.packed import Store, open_store
 from SPADE.engine.config import require, setting
 from SPADE.engine.distributed import rank
-from SPADE.scores import append_record, make_record, table
+from SPADE.evaluation.images import append_record, make_record, table
 from SPADE.settings import ImageScores
 
 

@@ -7,7 +7,7 @@ the same number without the eigenvalues of a 2048 x 2048 matrix, which take long
 import torch
 
 from datasets.errors import UserError
-from SPADE.metrics.frechet import frechet_distance
+from SPADE.evaluation.frechet import frechet_distance
 from SPADE.pretrained import load_weights
 from SPADE.torchvision_import import torchvision  # noqa: F401 (torch-fidelity imports it, so it comes first)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from datasets.errors import UserError
-from SPADE.metrics.fidelity import extract_features, feature_scores, fidelity_scores, inception_network
+from SPADE.evaluation.fidelity import extract_features, feature_scores, fidelity_scores, inception_network
 from SPADE.torchvision_import import torchvision  # noqa: F401 (before torch-fidelity)
 
 # isort: split

@@ -12,7 +12,7 @@ import torch
 
 from datasets.reader import in_order
 from SPADE.engine.distributed import from_first, rank, shared_out
-from SPADE.metrics.features import Extractor, with_features
+from SPADE.evaluation.features import Extractor, with_features
 
 FORMAT = 1  # counts up when features of the same images by the same network come to be other numbers
 

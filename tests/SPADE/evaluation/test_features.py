@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from datasets.errors import UserError
-from SPADE.metrics.features import Extractor
+from SPADE.evaluation.features import Extractor
 
 
 class Moments(torch.nn.Module):

@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from datasets.packed import open_store
-from SBGAN import evaluate, layout_metrics
+from SBGAN import evaluate
+from SBGAN.evaluation import layout_metrics
+from SBGAN.evaluation.released_fid import fid_released, imagenet_inception, soft_scenes
+from SBGAN.evaluation.scenes import score_generated
 from SBGAN.model import load
-from SBGAN.released_fid import fid_released, imagenet_inception, soft_scenes
-from SBGAN.scores import score_generated
 from SPADE.engine.data import reference_layouts
-from SPADE.metrics.features import Extractor
-from SPADE.scores import append_record
+from SPADE.evaluation.features import Extractor
+from SPADE.evaluation.images import append_record
 
 
 class Moments(torch.nn.Module):

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from datasets.errors import UserError
-from SPADE.metrics.fidelity import extract_features, inception_network
+from SPADE.evaluation.fidelity import extract_features, inception_network
 from SPADE.pretrained import sha256
 
 

@@ -7,8 +7,8 @@ import torch
 from datasets import prepare
 from datasets.packed import open_store
 from datasets.reader import in_order
-from SPADE import reference
-from SPADE.metrics.features import Extractor
+from SPADE.evaluation import reference
+from SPADE.evaluation.features import Extractor
 
 
 class MeanColours(torch.nn.Module):

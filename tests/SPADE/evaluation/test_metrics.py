@@ -6,9 +6,10 @@ import json
 import pytest
 import torch
 
-from SPADE.metrics import features, scores
-from SPADE.metrics.features import Extractor
-from SPADE.metrics.scores import score_images
+from SPADE.evaluation import features
+from SPADE.evaluation import metrics as scores
+from SPADE.evaluation.features import Extractor
+from SPADE.evaluation.metrics import score_images
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Layouts and scenes from a trained model."""

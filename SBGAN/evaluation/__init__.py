@@ -1,0 +1,1 @@
+"""Scores of layouts and scenes, and what is made of them: copies, comparison, report."""

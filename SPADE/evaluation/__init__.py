@@ -1,0 +1,1 @@
+"""Scores of images: feature networks, metrics, and what is compared with what."""

@@ -1,1 +1,0 @@
-"""Scores of images: uint8 tensors in, numbers out; nothing here knows a generator or a config."""
