@@ -12,6 +12,7 @@ from SPADE.settings import ImageScores
 class ProgressiveSettings(RunSettings):
     max_dim: int = setting(128, "height of the finest layouts", at_least=4, power_of_two=True)
     epochs: int = setting(100, "length of each phase (fade, stabilise) of each resolution", at_least=1)
+    epochs_at: str = setting("", "where it differs: RESOLUTION:EPOCHS pairs such as 4:1; 0 leaves a resolution out")
     batch_size: int = setting(16, "over all processes", at_least=1)
     batch_sizes: str = setting("", "where it differs: RESOLUTION:BATCH pairs such as 256:4")
     lr: float = setting(1e-3, "Adam, both networks", above=0)
@@ -84,7 +85,7 @@ class FinetuneSettings(ImageScores, RunSettings):
     evaluate_every: int = harmless(5, "epochs between scores; 0: never", at_least=0)
 
 
-def check_progressive(config, store, batch_sizes):
+def check_progressive(config, store, batch_sizes, epochs_at):
     """Refuses what cannot work, before anything is built. Raises UserError."""
     require(
         config.max_dim <= store.height,
@@ -94,6 +95,15 @@ def check_progressive(config, store, batch_sizes):
         "pass a smaller one, or prepare a larger store",
     )
     require(store.aspect in (1, 2), "store", config.store, "of aspect 1 or 2", "prepare it with --width H or 2*H")
+    for resolution, epochs in epochs_at.items():
+        wanted = "pairs of a resolution from 4 to --max_dim (which is not left out) and epochs from 0"
+        fits = resolution in [4 << i for i in range(config.max_dim.bit_length() - 2)] and epochs >= 0
+        fits = fits and (epochs > 0 or resolution < config.max_dim)
+        require(fits, "epochs_at", config.epochs_at, wanted, "mend the flag")
+    for resolution, batch in batch_sizes.items():
+        fits = resolution >= 4 and resolution & (resolution - 1) == 0 and batch >= 1
+        wanted = "pairs of a resolution, a power of two from 4, and a batch from 1"
+        require(fits, "batch_sizes", config.batch_sizes, wanted, "mend the flag")
     for batch in (config.batch_size, *batch_sizes.values()):
         check_batch(batch, config, len(store["train"]))
 
