@@ -35,13 +35,17 @@ class GenerationSettings:
     out: str = setting(help="folder for images, layouts (index: train id, palette: the classes' colours), colours and "
                        "raw_ids; new or empty")  # fmt: skip
     spade_checkpoint: str | None = setting(None, "with a checkpoint of stage 1: SPADE's of stage 2")
-    num: int = setting(16, "samples")
-    seed: int = setting(0, "sample i depends on the checkpoint and on seed + i alone; files are named by that sum")
-    batch_size: int = setting(16, "samples drawn before their files go out; no sample depends on it")
+    num: int = setting(16, "samples", at_least=1)
+    seed: int = setting(
+        0, "sample i depends on the checkpoint and on seed + i alone; files are named by that sum", at_least=0
+    )
+    batch_size: int = setting(16, "samples drawn before their files go out; no sample depends on it", at_least=1)
     device: str | None = setting(None, "cpu, cuda or cuda:N; default cuda if there is one")
     ema: bool = setting(True, "draw with the averages of the weights, if there are some (--no_ema: the last weights)")
     overwrite: bool = setting(False, "write into a folder that is not empty, replacing files of the same names")
-    truncation: float = setting(1.0, "below 1: layouts nearer to the mean one, less varied; 0: one layout")
+    truncation: float = setting(
+        1.0, "below 1: layouts nearer to the mean one, less varied; 0: one layout", at_least=0, at_most=1
+    )
     where: str = setting(
         "",
         "keep only samples whose classes have such shares of the pixels: 'car>0.05,sky<=0.3' (names as in the "
@@ -49,8 +53,10 @@ class GenerationSettings:
         also=("--classes",),
     )
     grid: str | None = setting(None, "ROWSxCOLUMNS samples as one picture, layouts above images, instead of files")
-    interpolate: int | None = setting(None, "a walk through that many samples and back, as an animated picture")
-    frames: int = setting(30, "of that walk from one sample to the next")
+    interpolate: int | None = setting(
+        None, "a walk through that many samples and back, as an animated picture", at_least=2
+    )
+    frames: int = setting(30, "of that walk from one sample to the next", at_least=2)
     layouts: str | None = setting(None, "folder of label PNGs to render instead of generated layouts")
     layout_kind: str = setting("train_ids", "what these say (colour pictures are read by their colours)", KINDS)
     style: str | None = setting(None, "image whose style all images get (models with a style encoder)")
@@ -58,14 +64,8 @@ class GenerationSettings:
 
 def check(config):
     """Refuses what cannot work before anything is read. Raises UserError."""
-    require(config.num >= 1, "num", config.num, "at least 1", "pass a positive number")
-    require(config.batch_size >= 1, "batch_size", config.batch_size, "at least 1", "pass a positive number")
-    require(config.seed >= 0 and config.seed + count_seeds(config) <= 2**63, "seed", config.seed,
-            "from 0, and below 2^63 with all samples", "pass a smaller seed")  # fmt: skip
-    require(0 <= config.truncation <= 1, "truncation", config.truncation, "from 0 to 1", "pass such a number")
-    require(config.interpolate is None or config.interpolate >= 2, "interpolate", config.interpolate, "at least 2",
-            "a walk needs two ends")  # fmt: skip
-    require(config.frames >= 2, "frames", config.frames, "at least 2", "one frame is no walk")
+    require(config.seed + count_seeds(config) <= 2**63, "seed", config.seed, "below 2^63 with all samples",
+            "pass a smaller seed")  # fmt: skip
     chosen = [flag for flag in ("grid", "interpolate", "layouts") if getattr(config, flag) is not None]
     require(len(chosen) <= 1, " and --".join(chosen), "given", "given alone", "take one of them")
     require(not (chosen and config.where), "where", config.where, f"left out beside --{' or --'.join(chosen)}",
