@@ -22,7 +22,7 @@ from SPADE.engine.images import from_uint8
 from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.schedule import in_epochs
 from SPADE.engine.state import TrainingState
-from SPADE.engine.step import adam, frozen, micro_batches
+from SPADE.engine.step import adam, frozen, micro_batches, unmoved
 from SPADE.losses import hinge_discriminator_fake, hinge_discriminator_real, hinge_generator
 from SPADE.networks import discriminate
 
@@ -171,12 +171,33 @@ def make_optimizers(networks, config) -> dict:
     return optimizers
 
 
-def train(config, store, networks: Networks, folder: RunFolder, origin: dict, device, pictures, score) -> Path:
+INHERITED = {  # network of this stage -> what it is called in the stage that it comes from
+    "layout_generator": ("layout", "generator"),
+    "layout_discriminator": ("layout", "discriminator"),
+    "spade_generator": ("spade", "generator"),
+    "image_discriminator": ("spade", "discriminator"),
+    "encoder": ("spade", "encoder"),
+}
+
+
+def inherit(state: TrainingState, stages: dict):
+    """Goes on with the averages and the moments of stages 1 and 2, {"layout", "spade": content of their checkpoint}:
+    this stage's first step follows upon their last ones. Says what they did not have."""
+    anew = state.inherit({name: (there, stages[stage]) for name, (stage, there) in INHERITED.items()
+                          if there in stages[stage]["networks"]})  # fmt: skip
+    if anew and rank() == 0:
+        print(f"not in the checkpoints of stages 1 and 2, and begun anew: {', '.join(anew)}", flush=True)
+
+
+def train(
+    config, store, networks: Networks, folder: RunFolder, origin: dict, device, pictures, score, stages=None
+) -> Path:
     """Pretrains D2, then trains everything for niter + niter_decay epochs; returns the last checkpoint's path.
 
     config: FinetuneSettings; origin: the files that stages 1 and 2 left, written into the checkpoints;
     pictures: (layout generator, SPADE generator, style encoder or None) -> uint8 [3,...]; score: (layout generator,
-    SPADE generator, images seen) -> {score name: value}.
+    SPADE generator, images seen) -> {score name: value}; stages: see `inherit`, None where the run goes on from its own
+    checkpoint.
     """
     # --- Networks, optimisers ---
     n = networks
@@ -189,6 +210,8 @@ def train(config, store, networks: Networks, folder: RunFolder, origin: dict, de
     of_discriminators = [optimizers[name] for name in optimizers if "discriminator" in name]
     averages = {name: averaged_copy(network) for name, network in n.drawing().items() if config.ema}
     state = TrainingState(n.saved(), optimizers, averages)
+    if stages:
+        inherit(state, stages)
 
     # --- Schedule: D2 alone, then epochs ---
     epoch_images = store["train"].draws_per_epoch
@@ -202,6 +225,10 @@ def train(config, store, networks: Networks, folder: RunFolder, origin: dict, de
     # --- One step ---
     reader = Reader(store["train"], config.seed, rank(), world_size())
 
+    def d2_terms(images, noise):
+        with unmoved(n.spade_generator):  # it is to begin where stage 2 ended, running statistics included
+            return pretraining_terms(n, images, noise)
+
     def update(step, descend):
         # --- Data and noise: this process's n of the batch ---
         images, labels = reader.pairs(step.images_seen, step.batch_size)  # uint8 [n,3,H,W], [n,1,H,W]
@@ -211,7 +238,7 @@ def train(config, store, networks: Networks, folder: RunFolder, origin: dict, de
         # --- Before the first epoch: D2 alone ---
         if step.images_seen < pretraining:
             parts, d2 = micro_batches(config.micro_batch, images, noise), optimizers["image_discriminator_2"]
-            return descend(partial(pretraining_terms, n), parts, d2, kind="discriminator/")
+            return descend(d2_terms, parts, d2, kind="discriminator/")
 
         # --- Generators ---
         with frozen(*discriminators):
