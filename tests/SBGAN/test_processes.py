@@ -194,7 +194,7 @@ def begin_and(rank, act, store, folder, capture):
     ids=["dies", "stops", "hangs"],
 )
 def test_who_dies_or_hangs_within_a_step_ends_the_other_which_names_it(toy_store, tmp_path, rank, act, complaint):
-    statuses = on_two(begin_and, rank, act, toy_store, tmp_path, tmp_path / "stderr", wait=30)
+    statuses = on_two(begin_and, rank, act, toy_store, tmp_path, tmp_path / "stderr", wait=60)
     text = (tmp_path / "stderr").read_text()
     assert statuses[1 - rank] == 1, (statuses, text)
     assert re.search(f"error: process {rank}[ ,].*({complaint})", text), text
