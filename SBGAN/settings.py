@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from SBGAN.networks import PIXEL_NORMS
 from SPADE.engine.config import harmless, require, setting
-from SPADE.engine.run_settings import RunSettings, check_batch
+from SPADE.engine.run_settings import RunSettings, WarmStart, check_batch
 from SPADE.settings import ImageScores, check_num_eval
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProgressiveSettings(RunSettings):
+class ProgressiveSettings(WarmStart, RunSettings):
     max_dim: int = setting(128, "height of the finest layouts, a power of two")
     epochs: int = setting(100, "length of each phase (fade, stabilise) of each resolution")
     batch_size: int = setting(16, "over all processes")

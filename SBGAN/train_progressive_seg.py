@@ -24,6 +24,7 @@ from SPADE.engine.images import colour_layouts, enlarge, square_sheet
 from SPADE.evaluation.images import numbers, record_in_training
 
 STAGE, PREFIX = "layout_gan", "layout"
+CLASS_AXES = {r"generator\.heads\.\d+": 0, r"discriminator\.inputs\.\d+": 1}
 
 
 def layout_domain(config, store, device) -> Domain:
@@ -56,7 +57,7 @@ def layout_domain(config, store, device) -> Domain:
         record_in_training({"generated": row}, images_seen, config, store, "there are no images", **more)
         return numbers(row)
 
-    return Domain(STAGE, PREFIX, real, noise, sample, statistics, pictures, evaluate)
+    return Domain(STAGE, PREFIX, real, noise, sample, statistics, pictures, evaluate, CLASS_AXES)
 
 
 def run(config: ProgressiveSettings) -> Path:
