@@ -49,6 +49,7 @@ def image_domain(config, store, device, extractor=None, left_out=None) -> Domain
         statistics=lambda images: {},
         pictures=pictures,
         evaluate=evaluate,
+        class_axes={},
     )
 
 

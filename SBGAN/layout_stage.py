@@ -29,6 +29,7 @@ from SPADE.engine.step import adam, frozen, micro_batches
 from SPADE.evaluation.images import numbers, record_in_training
 
 STAGE, PREFIX = "layout_gan", "layout"
+CLASS_AXES = {r"generator\.heads\.\d+": 0, r"discriminator\.inputs\.\d+": 1}
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Domain:
     statistics: Callable  # generator output -> {name: scalar tensor} to log
     pictures: Callable  # (generator, resolution, alpha) -> uint8 [3,...]
     evaluate: Callable  # (generator, resolution, alpha, images_seen) -> {score name: value}
+    class_axes: dict[str, int]  # the layers that see or give classes, for a warm start
 
 
 def generator_terms(generator, discriminator, domain, z, noise, resolution, alpha):
@@ -92,12 +94,13 @@ def train(config, phases, data, generator, discriminator, domain: Domain, device
     """
     # --- What there is already ---
     folder = RunFolder(config, domain.prefix, domain.stage)
-    folder.begin(config, data)
+    folder.begin(config, data, start_from=config.start_from)
 
     # --- Optimisers ---
     networks = {"generator": generator, "discriminator": discriminator}
     optimizers = {name: adam(network.parameters(), 0.99, config.lr) for name, network in networks.items()}
     state = TrainingState(networks, optimizers, {"generator": averaged_copy(generator)} if config.ema else {})
+    folder.start_warm(state, domain.class_axes)
 
     # --- One step ---
     def update(step, descend):
@@ -170,4 +173,4 @@ def layout_domain(config, store, device) -> Domain:
         record_in_training({"generated": row}, images_seen, config, store, "there are no images", **more)
         return numbers(row)
 
-    return Domain(STAGE, PREFIX, real, noise, sample, statistics, pictures, evaluate)
+    return Domain(STAGE, PREFIX, real, noise, sample, statistics, pictures, evaluate, CLASS_AXES)

@@ -49,6 +49,12 @@ def make_networks(config: SpadeSettings, store, device) -> dict:
     return {name: place(network, device) for name, network in networks.items()}
 
 
+def class_axes(generator: SPADEGenerator) -> dict[str, int]:
+    """The layers that see classes, for a warm start."""
+    axes = {r"generator\..*\.shared": 1, r"discriminator\.scales\.\d+\.first": 1}
+    return axes if generator.style_dim else axes | {r"generator\.stem": 1}  # else the start is that of a style
+
+
 def perceptual_network(config, device):
     """VGG-19, or None where --no_vgg_loss says so. Raises UserError where its weights can't be had."""
     if not config.vgg_loss:
@@ -65,7 +71,12 @@ def train(config: SpadeSettings, store, device, vgg, score) -> Path:
     # --- What there is already ---
     epoch_images = store["train"].draws_per_epoch
     folder = RunFolder(config, PREFIX, STAGE)
-    folder.begin(config, data_record(store), constant_images=lambda config: config.niter * epoch_images)
+    folder.begin(
+        config,
+        data_record(store),
+        constant_images=lambda config: config.niter * epoch_images,
+        start_from=config.start_from,
+    )
 
     # --- Networks, optimisers ---
     networks = make_networks(config, store, device)
@@ -76,6 +87,7 @@ def train(config: SpadeSettings, store, device, vgg, score) -> Path:
     rates = {"generator": (config.lr / 2, True), "discriminator": (config.lr * 2, True)}  # TTUR
     averages = {name: averaged_copy(network) for name, network in drawing.items() if config.ema}
     state = TrainingState(networks, optimizers, averages)
+    folder.start_warm(state, class_axes(generator))
 
     # --- One step ---
     reader = Reader(store["train"], config.seed, rank(), world_size())
