@@ -5,15 +5,15 @@ import signal
 
 import pytest
 import torch
-from SPADE.train import class_axes
 
 from datasets import prepare
 from datasets.errors import UserError
-from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
 from SBGAN.layout_stage import CLASS_AXES
+from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
 from SPADE.engine import checkpoint, warm_start
 from SPADE.engine.state import TrainingState
 from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator
+from SPADE.train import class_axes
 from tests.runs import SignalAt, differences, final, train
 
 HERE, THERE = ["sky", "road", "tram", "void"], ["void", "tree", "road"]
