@@ -8,11 +8,12 @@ from pathlib import Path
 
 import torch
 
+from datasets.disk import sha256
 from datasets.errors import UserError
 from SPADE.engine.config import require
 from SPADE.engine.distributed import from_first, rank
 from SPADE.evaluation.settings import ImageScores
-from SPADE.pretrained import inception_weights, load_weights, sha256
+from SPADE.pretrained import inception_weights, load_weights
 from SPADE.torchvision_import import torchvision  # noqa: F401 (torch-fidelity imports it, so it comes first)
 
 # isort: split

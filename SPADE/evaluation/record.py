@@ -3,12 +3,12 @@
 import contextlib
 import functools
 import json
-import os
 import warnings
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from datasets.disk import replacing
 from datasets.errors import UserError
 from SPADE.engine.distributed import rank
 from SPADE.evaluation.metrics import METRICS, Evaluation
@@ -128,10 +128,8 @@ def finish(record: dict, folder: Path, weights: Path):
     scores = record["scores"]
     print(table(scores))
     append_record(record, weights)
-    with writing_results(folder):
-        temporary = folder / f".scores.{os.getpid()}.json"
+    with writing_results(folder), replacing(folder / "scores.json") as temporary:
         temporary.write_text(json.dumps(record, indent=1) + "\n")
-        os.replace(temporary, folder / "scores.json")
     for kind, row in scores.items():
         for name, repeats in row.get("repeats", {}).items():
             count = len(repeats["values"])
