@@ -48,4 +48,5 @@ def image_domain(config, store, device, evaluation) -> Domain:
         statistics=lambda images: {},
         pictures=images_sheet,
         evaluate=evaluate,
+        class_axes={},
     )

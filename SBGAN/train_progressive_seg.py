@@ -22,6 +22,8 @@ from SPADE.engine.distributed import rank, start, world_size
 from SPADE.evaluation.record import flat_scores, record_in_training
 from SPADE.evaluation.scores import begin
 
+CLASS_AXES = {r"generator\.heads\.\d+": 0, r"discriminator\.inputs\.\d+": 1}
+
 
 def layout_domain(config, store, device) -> Domain:
     """Layouts for the progressive loop: one-hot real ones, straight-through samples of generated ones."""
@@ -49,7 +51,7 @@ def layout_domain(config, store, device) -> Domain:
         record_in_training({"generated": row}, images_seen, config, evaluation, resolution=resolution, alpha=alpha)
         return flat_scores(row)
 
-    return Domain(LAYOUT_GAN.name, LAYOUT_GAN.prefix, real, noise, sample, statistics, pictures, evaluate)
+    return Domain(LAYOUT_GAN.name, LAYOUT_GAN.prefix, real, noise, sample, statistics, pictures, evaluate, CLASS_AXES)
 
 
 def run(config: ProgressiveSettings) -> Path:
