@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from SBGAN.networks import PIXEL_NORMS
 from SPADE.engine.config import harmless, require, setting
 from SPADE.engine.run_settings import RunSettings, WarmStart, check_batch
-from SPADE.settings import ImageScores
+from SPADE.evaluation.settings import ImageScores
 
 
 @dataclass(frozen=True, kw_only=True)

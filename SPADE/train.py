@@ -20,7 +20,8 @@ from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.schedule import in_epochs
 from SPADE.engine.state import TrainingState
 from SPADE.engine.step import adam, frozen, micro_batches
-from SPADE.evaluation.images import find_extractor, numbers, record_in_training, score_real_layouts
+from SPADE.evaluation.record import flat_scores, record_in_training
+from SPADE.evaluation.scores import begin, score_real_layouts
 from SPADE.networks import UPSAMPLINGS, MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
 from SPADE.perceptual import VGG19Features
 from SPADE.pretrained import vgg19_weights
@@ -143,14 +144,12 @@ def run(config: SpadeSettings) -> Path:
     check(config, store)
     device = start(pick(config.device))
     vgg = perceptual_network(config, device)
-    extractor = left_out = None
-    if config.evaluate_every:
-        extractor, left_out = find_extractor(config, store.height, store.width, device)
+    evaluation = begin(config, store, device, store.height) if config.evaluate_every else None
 
     def score(generator, images_seen):
-        row = score_real_layouts(generator, store, config.num_eval, device, extractor, left_out)
-        record_in_training({"real layouts": row}, images_seen, config, store, left_out)
-        return numbers(row, "score_real_layouts/")
+        row = score_real_layouts(generator, evaluation)
+        record_in_training({"real layouts": row}, images_seen, config, evaluation)
+        return flat_scores(row, "score_real_layouts/")
 
     seed_everything(config.seed)
     return train(config, store, device, vgg, score)

@@ -70,10 +70,10 @@ def position(path: Path) -> int:
     return found
 
 
-def verify(path: Path) -> int:
-    """Reads the whole file; returns its position. Raises Damaged."""
-    found, rest = position(path), path.stat().st_size - TRAILER + HEAD.size
-    digest = hashlib.sha256()
+def verify(path: Path) -> str:
+    """Reads the whole file; returns its SHA-256. Raises Damaged."""
+    position(path)
+    rest, digest = path.stat().st_size - TRAILER + HEAD.size, hashlib.sha256()
     with open(path, "rb") as file:
         while rest:
             block = file.read(min(rest, 1 << 20))
@@ -81,6 +81,8 @@ def verify(path: Path) -> int:
                 raise Damaged("it ends too early")
             digest.update(block)
             rest -= len(block)
-        if file.read() != digest.digest():
-            raise Damaged("its checksum differs")
-    return found
+        seal = file.read()
+    if seal != digest.digest():
+        raise Damaged("its checksum differs")
+    digest.update(seal)
+    return digest.hexdigest()
