@@ -28,7 +28,7 @@ COPIES = 500  # at most so many samples are looked for in the training data
 
 @dataclass(frozen=True, kw_only=True)
 class SceneScoring(ScoringSettings):
-    """What every program has that scores samples from noise."""
+    """Flags of every program that scores samples from noise."""
 
     repeats: int = setting(1, "sets of samples; scores become their mean, beside their standard deviation", at_least=1)
     fid_released: bool = setting(False, "also as the released code did, for the published table alone")

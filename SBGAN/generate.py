@@ -10,13 +10,12 @@ import torch
 from tqdm import tqdm
 
 from datasets.errors import UserError, exit_on_user_error
-from SBGAN.drawing.files import Files
+from SBGAN.drawing.files import Files, Writer, check_folder, replacing, write_png
 from SBGAN.drawing.given_layouts import KINDS, read_layouts, read_style
 from SBGAN.drawing.sample import truncated
 from SBGAN.drawing.walk import save_animation, walk_frames
 from SBGAN.drawing.where import fits, parse_where
 from SBGAN.model import Model, load
-from SBGAN.saving import Writer, check_folder, replacing, write_png
 from SPADE.engine import config as settings
 from SPADE.engine.config import require, setting
 from SPADE.engine.device import pick
