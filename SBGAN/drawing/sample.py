@@ -5,7 +5,7 @@ import contextlib
 import torch
 
 from SBGAN.discretize import argmax
-from SPADE.engine.evaluation import evaluating
+from SPADE.engine.device import evaluating
 from SPADE.engine.images import to_uint8
 from SPADE.sampling import in_batches, latents
 

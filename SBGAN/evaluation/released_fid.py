@@ -9,8 +9,8 @@ import torch.nn.functional as F
 
 from datasets.errors import UserError
 from SBGAN.discretize import resize
+from SPADE.engine.device import evaluating
 from SPADE.engine.distributed import from_first, shared_out
-from SPADE.engine.evaluation import evaluating
 from SPADE.engine.images import from_uint8
 from SPADE.evaluation.features import full_precision
 from SPADE.evaluation.fidelity import frechet_distance
