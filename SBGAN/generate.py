@@ -4,7 +4,6 @@ import json
 import re
 import unicodedata
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +14,12 @@ from datasets.errors import UserError, exit_on_user_error
 from datasets.labels import colourise
 from SBGAN.discretize import resize
 from SBGAN.drawing.given_layouts import KINDS, read_layouts, read_style
-from SBGAN.drawing.truncation import truncated
+from SBGAN.drawing.sample import truncated
 from SBGAN.drawing.walk import save_animation, walk_frames
 from SBGAN.evaluation.layout_metrics import class_proportions
 from SBGAN.model import Model, load
 from SBGAN.saving import Writer, check_folder, replacing, write_png
 from SPADE.engine import config as settings
-from SPADE.engine.checkpoint import file_hash
 from SPADE.engine.config import require, setting
 from SPADE.engine.device import pick
 from SPADE.engine.distributed import from_first, rank, start, total, world_size
@@ -206,7 +204,7 @@ def bar(total: int):
 def describe(config, model: Model):
     """about.json: all that the files depend on."""
     about = {
-        "checkpoint_sha256": file_hash(Path(config.checkpoint)),
+        "checkpoint_sha256": next(iter(model.files.values()))["sha256"],
         "settings": settings.to_dict(config),
         "classes": list(model.label_space.names),
         "torch": torch.__version__,
@@ -224,6 +222,8 @@ def run(config: GenerationSettings):
 
 
 def draw(config: GenerationSettings, model: Model):
+    if model.image_generator is not None:
+        raise UserError(f"{config.checkpoint} is the RGB baseline's (image_gan), wanted one of scenes; take stage 3's")
     if config.layouts is None and model.layout_generator is None:
         raise UserError(f"{config.checkpoint} draws no layouts (stage 2); take one of stage 3, or pass --layouts")
     if model.spade_generator is None:
@@ -253,8 +253,9 @@ def draw_picture(config, model: Model, style, out: Path):
         return
     seeds = range(config.seed, config.seed + config.interpolate)
     with truncated(model.layout_generator, config.truncation):
-        frames = walk_frames(model, seeds, config.frames, style, partial(tqdm, desc="walk", unit="frame"))
-        save_animation(frames, out / "walk.webp")
+        frames = walk_frames(model, seeds, config.frames, style)
+        count = len(seeds) * config.frames
+        save_animation(tqdm(frames, "walk", count, unit="frame", dynamic_ncols=True), out / "walk.webp")
 
 
 @exit_on_user_error

@@ -39,6 +39,7 @@ class Domain:
     statistics: Callable  # generator output -> {name: scalar tensor} to log
     pictures: Callable  # (generator, resolution, alpha) -> uint8 [3,...]
     evaluate: Callable  # (generator, resolution, alpha, images_seen) -> {score name: value}
+    class_axes: dict[str, int]  # the layers that see or give classes, for a warm start
 
 
 def generator_terms(generator, discriminator, domain, z, noise, resolution, alpha):
@@ -67,7 +68,7 @@ def train(config, phases, data, generator, discriminator, domain: Domain, device
     """
     # --- What there is already ---
     folder = RunFolder(config, domain.prefix, domain.stage)
-    folder.begin(config, data)
+    folder.begin(config, data, start_from=config.start_from)
 
     # --- Optimisers ---
     networks = {"generator": generator, "discriminator": discriminator}
@@ -77,7 +78,7 @@ def train(config, phases, data, generator, discriminator, domain: Domain, device
     total = total_images(phases)
     averages = {"generator": averaged_copy(generator)} if config.ema else {}
     state = TrainingState(networks, optimizers, averages)
-    if not folder.restore(state, total):
+    if not folder.restore(state, total, domain.class_axes):
         return folder.last_good
     broadcast(*networks.values())
     set_precision(config.precision, device)

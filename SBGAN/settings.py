@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from SBGAN.networks import PIXEL_NORMS
 from SPADE.engine.config import harmless, require, setting
-from SPADE.engine.run_settings import RunSettings, check_batch
-from SPADE.settings import ImageScores
+from SPADE.engine.run_settings import RunSettings, WarmStart, check_batch
+from SPADE.evaluation.settings import ImageScores
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProgressiveSettings(RunSettings):
+class ProgressiveSettings(WarmStart, RunSettings):
     max_dim: int = setting(128, "height of the finest layouts", at_least=4, power_of_two=True)
     epochs: int = setting(100, "length of each phase (fade, stabilise) of each resolution", at_least=1)
     epochs_at: str = setting("", "where it differs: RESOLUTION:EPOCHS pairs such as 4:1; 0 leaves a resolution out")

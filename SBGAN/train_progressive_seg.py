@@ -2,34 +2,33 @@
 
 from pathlib import Path
 
-import torch
-
 from datasets.errors import exit_on_user_error
 from datasets.labels import one_hot
 from datasets.packed import open_store
 from datasets.reader import Reader
 from SBGAN import discretize
-from SBGAN.drawing.sample import generate_layouts
-from SBGAN.evaluation.scenes import layout_rows, score_layouts
+from SBGAN.drawing.sheets import layouts_sheet
+from SBGAN.evaluation.scenes import score_layouts
 from SBGAN.losses import layout_entropy
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
 from SBGAN.progressive_loop import Domain, train
 from SBGAN.schedule import make_phases, parse_by_resolution
 from SBGAN.settings import ProgressiveSettings, check_progressive
+from SBGAN.stages import LAYOUT_GAN
 from SPADE.engine import config as settings
 from SPADE.engine.data import data_record
 from SPADE.engine.device import pick, place, seed_everything, to_device
-from SPADE.engine.distributed import from_first, rank, start, world_size
-from SPADE.engine.images import colour_layouts, enlarge, square_sheet
-from SPADE.evaluation.images import numbers, record_in_training
+from SPADE.engine.distributed import rank, start, world_size
+from SPADE.evaluation.record import flat_scores, record_in_training
+from SPADE.evaluation.scores import begin
 
-STAGE, PREFIX = "layout_gan", "layout"
+CLASS_AXES = {r"generator\.heads\.\d+": 0, r"discriminator\.inputs\.\d+": 1}
 
 
 def layout_domain(config, store, device) -> Domain:
     """Layouts for the progressive loop: one-hot real ones, straight-through samples of generated ones."""
     reader = Reader(store["train"], config.seed, rank(), world_size())
-    colours = torch.from_numpy(store.label_space.colours)
+    evaluation = begin(config, store, device, height=None)
     num_classes = store.label_space.num_classes
 
     def real(images_seen, batch_size, resolution):
@@ -45,18 +44,14 @@ def layout_domain(config, store, device) -> Domain:
         return {"layout_entropy": layout_entropy(log_probabilities)}
 
     def pictures(generator, resolution, alpha):
-        layouts = generate_layouts(generator, range(32), device, resolution, alpha)
-        height = max(64, resolution)
-        return square_sheet(enlarge(colour_layouts(layouts, colours), height, height * store.aspect))
+        return layouts_sheet(generator, store.label_space, resolution, alpha)
 
     def evaluate(generator, resolution, alpha, images_seen):
-        rows = layout_rows(generator, config.num_eval, 0, device, resolution, alpha)
-        row = from_first(lambda: score_layouts(rows["layouts"], store))
-        more = {"resolution": resolution, "alpha": alpha}
-        record_in_training({"generated": row}, images_seen, config, store, "there are no images", **more)
-        return numbers(row)
+        row = score_layouts(generator, evaluation, resolution, alpha)
+        record_in_training({"generated": row}, images_seen, config, evaluation, resolution=resolution, alpha=alpha)
+        return flat_scores(row)
 
-    return Domain(STAGE, PREFIX, real, noise, sample, statistics, pictures, evaluate)
+    return Domain(LAYOUT_GAN.name, LAYOUT_GAN.prefix, real, noise, sample, statistics, pictures, evaluate, CLASS_AXES)
 
 
 def run(config: ProgressiveSettings) -> Path:

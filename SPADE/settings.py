@@ -3,24 +3,13 @@
 from dataclasses import dataclass
 
 from SPADE.engine.config import harmless, require, setting
-from SPADE.engine.run_settings import RunSettings, check_batch
+from SPADE.engine.run_settings import RunSettings, WarmStart, check_batch
+from SPADE.evaluation.settings import ImageScores
 from SPADE.networks import UPSAMPLINGS
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageScores:
-    """The flags of all programs that score images, in training or after it."""
-
-    num_eval: int = harmless(500, "images of a score", at_least=2)
-    inception_weights: str | None = harmless(None, "file of the FID Inception; default: cache, else download")
-    feature_extractor: str | None = harmless(
-        None, "TorchScript or .pt2, uint8 [N,3,H,W] -> [N,D], instead of Inception"
-    )
-    fid: bool = harmless(True, "compute FID, KID, precision and recall (--no_fid: FSD and SWD only)")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpadeSettings(ImageScores, RunSettings):
+class SpadeSettings(ImageScores, WarmStart, RunSettings):
     batch_size: int = setting(24, "over all processes", at_least=1)
     niter: int = setting(100, "epochs at the full learning rate", at_least=0)
     niter_decay: int = setting(100, "further epochs, learning rate linearly to 0", at_least=0)

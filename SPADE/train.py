@@ -7,7 +7,8 @@ from datasets.packed import open_store
 from SPADE.engine import config as settings
 from SPADE.engine.device import pick, seed_everything
 from SPADE.engine.distributed import rank, start
-from SPADE.evaluation.images import find_extractor, numbers, record_in_training, score_real_layouts
+from SPADE.evaluation.record import flat_scores, record_in_training
+from SPADE.evaluation.scores import begin, score_real_layouts
 from SPADE.perceptual import VGG19Features
 from SPADE.pretrained import vgg19_weights
 from SPADE.settings import SpadeSettings, check
@@ -29,12 +30,12 @@ def run(config: SpadeSettings) -> Path:
     vgg = perceptual_network(config, device)
     evaluate = None
     if config.evaluate_every:
-        extractor, left_out = find_extractor(config, store.height, store.width, device)
+        evaluation = begin(config, store, device, store.height)
 
         def evaluate(generator, images_seen):
-            row = score_real_layouts(generator, store, config.num_eval, device, extractor, left_out)
-            record_in_training({"real layouts": row}, images_seen, config, store, left_out)
-            return numbers(row, "score_real_layouts/")
+            row = score_real_layouts(generator, evaluation)
+            record_in_training({"real layouts": row}, images_seen, config, evaluation)
+            return flat_scores(row, "score_real_layouts/")
 
     seed_everything(config.seed)
     return train(config, store, device, vgg, evaluate)

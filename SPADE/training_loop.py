@@ -28,6 +28,12 @@ from SPADE.networks import UPSAMPLINGS, MultiscaleDiscriminator, SPADEGenerator,
 STAGE, PREFIX = "spade", "spade"
 
 
+def class_axes(generator: SPADEGenerator) -> dict[str, int]:
+    """The layers that see classes, for a warm start."""
+    axes = {r"generator\..*\.shared": 1, r"discriminator\.scales\.\d+\.first": 1}
+    return axes if generator.style_dim else axes | {r"generator\.stem": 1}  # else the start is that of a style
+
+
 def train(config, store, device, vgg, evaluate=None) -> Path:
     """Trains for niter + niter_decay epochs; returns the last checkpoint's path.
 
@@ -38,7 +44,12 @@ def train(config, store, device, vgg, evaluate=None) -> Path:
     epoch_images = store["train"].draws_per_epoch
     total = (config.niter + config.niter_decay) * epoch_images
     folder = RunFolder(config, PREFIX, STAGE)
-    folder.begin(config, data_record(store), constant_images=lambda config: config.niter * epoch_images)
+    folder.begin(
+        config,
+        data_record(store),
+        constant_images=lambda config: config.niter * epoch_images,
+        start_from=config.start_from,
+    )
 
     # --- Networks ---
     num_classes = store.label_space.num_classes
@@ -66,7 +77,7 @@ def train(config, store, device, vgg, evaluate=None) -> Path:
     # --- Where to begin ---
     averages = {name: averaged_copy(net) for name, net in networks.items() if name != "discriminator" and config.ema}
     state = TrainingState(networks, optimizers, averages)
-    if not folder.restore(state, total):
+    if not folder.restore(state, total, class_axes(generator)):
         return folder.last_good
     broadcast(*networks.values())
     reader = Reader(store["train"], config.seed, rank(), world_size())
