@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from datasets.reader import Reader
 from SBGAN.drawing.sample import draw_images
 from SBGAN.drawing.sheets import images_sheet
-from SBGAN.progressive_loop import Domain
+from SBGAN.layout_stage import Domain
 from SBGAN.stages import IMAGE_GAN
 from SPADE.engine.device import to_device
 from SPADE.engine.distributed import rank, world_size

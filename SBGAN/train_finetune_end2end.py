@@ -7,7 +7,7 @@ from datasets.errors import exit_on_user_error
 from datasets.packed import open_store
 from SBGAN.drawing.sheets import scenes_sheet
 from SBGAN.evaluation.scenes import score_scenes
-from SBGAN.finetune_loop import Networks, train
+from SBGAN.joint_stage import Networks, train
 from SBGAN.model import check_fit, load_networks
 from SBGAN.settings import FinetuneSettings, check_finetune
 from SBGAN.stages import FINETUNE, LAYOUT_GAN, SPADE
@@ -36,15 +36,13 @@ def run(config: FinetuneSettings) -> Path:
 
     # --- Pretrained networks, scores ---
     vgg = perceptual_network(config, device)
-    evaluate = None
-    if config.evaluate_every:
-        evaluation = begin(config, store, device, store.height)
+    evaluation = begin(config, store, device, store.height) if config.evaluate_every else None
 
-        def evaluate(layout_generator, spade_generator, images_seen):
-            generated = score_scenes(layout_generator, spade_generator, evaluation)
-            real = score_real_layouts(spade_generator, evaluation)
-            record_in_training({"generated": generated, "real layouts": real}, images_seen, config, evaluation)
-            return flat_scores(generated, "score_generated/") | flat_scores(real, "score_real_layouts/")
+    def score(layout_generator, spade_generator, images_seen):
+        generated = score_scenes(layout_generator, spade_generator, evaluation)
+        real = score_real_layouts(spade_generator, evaluation)
+        record_in_training({"generated": generated, "real layouts": real}, images_seen, config, evaluation)
+        return flat_scores(generated, "score_generated/") | flat_scores(real, "score_real_layouts/")
 
     # --- Networks ---
     folder.begin(config, data_record(store), origin=origin.values(), constant_images=lambda config: (
@@ -60,7 +58,7 @@ def run(config: FinetuneSettings) -> Path:
     def pictures(layout_generator, spade_generator):
         return scenes_sheet([(layout_generator, spade_generator)], store)
 
-    return train(config, store, networks, folder, origin, device, pictures, evaluate, stages)
+    return train(config, store, networks, folder, origin, device, pictures, score, stages)
 
 
 def rebuild_networks(records: dict, vgg, device) -> Networks:

@@ -3,55 +3,15 @@
 from pathlib import Path
 
 from datasets.errors import exit_on_user_error
-from datasets.labels import one_hot
 from datasets.packed import open_store
-from datasets.reader import Reader
-from SBGAN import discretize
-from SBGAN.drawing.sheets import layouts_sheet
-from SBGAN.evaluation.scenes import score_layouts
-from SBGAN.losses import layout_entropy
+from SBGAN.layout_stage import layout_domain, train
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
-from SBGAN.progressive_loop import Domain, train
 from SBGAN.schedule import make_phases, parse_by_resolution
 from SBGAN.settings import ProgressiveSettings, check_progressive
-from SBGAN.stages import LAYOUT_GAN
 from SPADE.engine import config as settings
 from SPADE.engine.data import data_record
-from SPADE.engine.device import pick, place, seed_everything, to_device
-from SPADE.engine.distributed import rank, start, world_size
-from SPADE.evaluation.record import flat_scores, record_in_training
-from SPADE.evaluation.scores import begin
-
-CLASS_AXES = {r"generator\.heads\.\d+": 0, r"discriminator\.inputs\.\d+": 1}
-
-
-def layout_domain(config, store, device) -> Domain:
-    """Layouts for the progressive loop: one-hot real ones, straight-through samples of generated ones."""
-    reader = Reader(store["train"], config.seed, rank(), world_size())
-    evaluation = begin(config, store, device, height=None)
-    num_classes = store.label_space.num_classes
-
-    def real(images_seen, batch_size, resolution):
-        return one_hot(to_device(reader.layouts(images_seen, batch_size, resolution), device), num_classes)
-
-    def noise(num, resolution):
-        return discretize.exponential_noise((num, num_classes, resolution, resolution * store.aspect), device)
-
-    def sample(log_probabilities, noise):
-        return discretize.straight_through(log_probabilities, config.temperature, config.floor, noise)
-
-    def statistics(log_probabilities):
-        return {"layout_entropy": layout_entropy(log_probabilities)}
-
-    def pictures(generator, resolution, alpha):
-        return layouts_sheet(generator, store.label_space, resolution, alpha)
-
-    def evaluate(generator, resolution, alpha, images_seen):
-        row = score_layouts(generator, evaluation, resolution, alpha)
-        record_in_training({"generated": row}, images_seen, config, evaluation, resolution=resolution, alpha=alpha)
-        return flat_scores(row)
-
-    return Domain(LAYOUT_GAN.name, LAYOUT_GAN.prefix, real, noise, sample, statistics, pictures, evaluate, CLASS_AXES)
+from SPADE.engine.device import pick, place, seed_everything
+from SPADE.engine.distributed import rank, start
 
 
 def run(config: ProgressiveSettings) -> Path:
@@ -70,15 +30,8 @@ def run(config: ProgressiveSettings) -> Path:
     discriminator = ProgressiveDiscriminator(num_classes, minibatch_stats=config.minibatch_stats, **shared)
     epoch_images = store["train"].draws_per_epoch
     phases = make_phases(config.max_dim, epoch_images, config.epochs, config.batch_size, batch_sizes, epochs_at)
-    return train(
-        config,
-        phases,
-        data_record(store),
-        place(generator, device),
-        place(discriminator, device),
-        layout_domain(config, store, device),
-        device,
-    )
+    networks = place(generator, device), place(discriminator, device)
+    return train(config, phases, data_record(store), *networks, layout_domain(config, store, device), device)
 
 
 @exit_on_user_error

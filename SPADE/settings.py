@@ -9,7 +9,19 @@ from SPADE.networks import UPSAMPLINGS
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpadeSettings(ImageScores, WarmStart, RunSettings):
+class RealPairLosses:
+    """The losses of SPADE's generator on real pairs, in stages 2 and 3."""
+
+    lambda_feat: float = setting(10.0, "weight of feature matching", at_least=0)
+    lambda_vgg: float = setting(10.0, "weight of the VGG-19 perceptual loss", at_least=0)
+    lambda_kld: float = setting(0.05, "weight of the style encoder's KL divergence", at_least=0)
+    vgg_loss: bool = setting(True, "VGG-19 perceptual loss (--no_vgg_loss: without)")
+    vgg_weights: str | None = harmless(None, "file of torchvision's VGG-19 weights; default: cache, else download")
+    vgg_imagenet_normalisation: bool = setting(False, "normalise VGG's input (the published SPADE does not)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpadeSettings(ImageScores, RealPairLosses, WarmStart, RunSettings):
     batch_size: int = setting(24, "over all processes", at_least=1)
     niter: int = setting(100, "epochs at the full learning rate", at_least=0)
     niter_decay: int = setting(100, "further epochs, learning rate linearly to 0", at_least=0)
@@ -23,13 +35,6 @@ class SpadeSettings(ImageScores, WarmStart, RunSettings):
     d_last_stride: int = setting(1, "stride of the last of them: 1 as SPADE published, 2 as in SB-GAN's fork", (1, 2))
     use_vae: bool = setting(False, "style encoder: the generator starts from the style of the image")
     style_dim: int = setting(256, "length of the style vector", at_least=1)
-
-    lambda_feat: float = setting(10.0, "weight of feature matching", at_least=0)
-    lambda_vgg: float = setting(10.0, "weight of the VGG-19 perceptual loss", at_least=0)
-    lambda_kld: float = setting(0.05, "weight of the style encoder's KL divergence", at_least=0)
-    vgg_loss: bool = setting(True, "VGG-19 perceptual loss (--no_vgg_loss: without)")
-    vgg_weights: str | None = harmless(None, "file of torchvision's VGG-19 weights; default: cache, else download")
-    vgg_imagenet_normalisation: bool = setting(False, "normalise VGG's input (the published SPADE does not)")
 
     log_every: int = harmless(20, "steps between lines of the log; 0: only the last", at_least=0)
     picture_every: int = harmless(500, "steps between pictures in the log; 0: only the first and the last", at_least=0)

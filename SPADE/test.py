@@ -16,7 +16,7 @@ from SPADE.evaluation.record import finish, make_record, make_results, warnings_
 from SPADE.evaluation.scores import begin, score_floor, score_real_layouts
 from SPADE.evaluation.settings import ScoringSettings, check_samples
 from SPADE.networks import SPADEGenerator, StyleEncoder
-from SPADE.training_loop import STAGE, pictures
+from SPADE.train import STAGE, pictures
 
 
 @dataclass(frozen=True, kw_only=True)

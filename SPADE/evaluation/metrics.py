@@ -83,6 +83,8 @@ def score(fake: dict, real: dict, evaluation: Evaluation) -> dict:
 
 def missing(entry: Metric, fake: dict, real: dict, evaluation: Evaluation) -> str | None:
     """What a metric lacks."""
+    if entry.of not in fake:
+        return evaluation.no_network
     kind = "layouts" if entry.of == "layouts" else "images"
     fewest = min(len(fake[kind]), len(real[kind]))
     side = min(fake[kind].shape[-2:])
@@ -90,8 +92,6 @@ def missing(entry: Metric, fake: dict, real: dict, evaluation: Evaluation) -> st
         return f"it needs at least {entry.fewest} {kind} on each side, found {fewest}"
     if side < entry.smallest:
         return f"it needs {kind} of at least {entry.smallest} pixels on each side, found {side}"
-    if entry.of not in fake:
-        return evaluation.no_network
     return None
 
 

@@ -62,13 +62,13 @@ def record_in_training(scores: dict, images_seen: int, config, evaluation: Evalu
 
 def left_out(record: dict) -> list[str]:
     """A sentence for each score that samples were too few or too small for."""
-    reasons = {
-        f"{name} of '{kind}' is left out: {row[f'{name}_left_out']}": row[f"{name}_left_out"]
-        for kind, row in record["scores"].items()
-        for name in METRICS
-        if f"{name}_left_out" in row
-    }
-    return [line for line, reason in reasons.items() if reason != record["fid_left_out"]]  # which was said already
+    rows = {}
+    for kind, row in record["scores"].items():
+        for name in METRICS:
+            reason = row.get(f"{name}_left_out")
+            if reason not in (None, record["fid_left_out"]):  # the latter was said already
+                rows.setdefault((name, reason), []).append(kind)
+    return [f"{name} is left out of {'; '.join(kinds)}: {reason}" for (name, reason), kinds in rows.items()]
 
 
 @functools.cache

@@ -8,12 +8,12 @@ import torch
 
 from datasets import prepare
 from datasets.errors import UserError
+from SBGAN.layout_stage import CLASS_AXES
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
-from SBGAN.train_progressive_seg import CLASS_AXES
 from SPADE.engine import checkpoint, warm_start
 from SPADE.engine.state import TrainingState
 from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator
-from SPADE.training_loop import class_axes
+from SPADE.train import class_axes
 from tests.runs import SignalAt, differences, final, train
 
 HERE, THERE = ["sky", "road", "tram", "void"], ["void", "tree", "road"]
