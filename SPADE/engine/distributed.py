@@ -25,11 +25,11 @@ def launched_processes() -> int:
         return 1
     count = environment_number("WORLD_SIZE", at_least=1)
     if count > 1:
-        if environment_number("RANK") >= count:
-            raise UserError(f"RANK is {os.environ['RANK']}, but must be below {count}, WORLD_SIZE; {LAUNCH}")
-        for name in ("MASTER_ADDR", "MASTER_PORT"):
-            if not os.environ.get(name):
-                raise UserError(f"{name} is not set in the environment, but WORLD_SIZE is {count}; {LAUNCH}")
+        for name, limit in (("RANK", count), ("MASTER_PORT", 1 << 16)):
+            if environment_number(name) >= limit:
+                raise UserError(f"{name} is {os.environ[name]}, but must be below {limit}; {LAUNCH}")
+        if not os.environ.get("MASTER_ADDR"):
+            raise UserError(f"MASTER_ADDR is not set in the environment, but WORLD_SIZE is {count}; {LAUNCH}")
     return count
 
 
