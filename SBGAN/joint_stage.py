@@ -12,7 +12,7 @@ import torch
 from datasets.labels import one_hot
 from datasets.reader import Reader
 from SBGAN import discretize
-from SBGAN.losses import gradient_penalty, wasserstein_discriminator, wasserstein_generator
+from SBGAN import losses as layout_losses
 from SPADE import objectives
 from SPADE.engine import loop
 from SPADE.engine.device import to_device
@@ -91,7 +91,8 @@ def generator_terms(networks, config, labels, images, noise) -> dict:
     n, terms = networks, {}
     layouts = sample_layouts(n.layout_generator, noise, config)  # [N,C,h,w]
     if config.train_layout:
-        terms["layout_wgan"] = config.lambda_pgan * wasserstein_generator(n.layout_discriminator(layouts))
+        on_layouts = layout_losses.generator_losses(config.layout_loss, n.layout_discriminator(layouts))
+        terms |= {f"layout_{name}": config.lambda_pgan * value for name, value in on_layouts.items()}
     fake = images_of(n.spade_generator, layouts, noise["style"], config.layout_grad)  # [N,3,H,W]
     of_fake, _ = discriminate(n.image_discriminator_2, fake, images)
     terms["gan_generated"] = config.lambda_D2 * hinge_generator(of_fake)
@@ -105,17 +106,20 @@ def generator_terms(networks, config, labels, images, noise) -> dict:
     return terms
 
 
-def discriminator_terms(networks, config, labels, images, noise) -> dict:
-    """Weighted losses of the three discriminators, on layouts and images drawn anew; arguments as above."""
+def discriminator_terms(networks, config, labels, images, noise, step: int = 1) -> dict:
+    """Weighted losses of the three discriminators, on layouts and images drawn anew; arguments as above.
+
+    step: its number, from 1 on.
+    """
     n, terms = networks, {}
     with torch.no_grad():
         layouts = sample_layouts(n.layout_generator, noise, config)
     if config.train_layout:
         real = real_layouts(labels, layouts)
-        wgan = wasserstein_discriminator(n.layout_discriminator, real, layouts)
-        penalty = gradient_penalty(n.layout_discriminator, real, layouts, noise["mix"])
-        terms["layout_wgan"] = config.lambda_pgan * wgan
-        terms["layout_gradient_penalty"] = config.lambda_pgan * config.penalty_weight * penalty
+        on_layouts = layout_losses.discriminator_losses(
+            config.layout_loss, n.layout_discriminator, real, layouts, noise["mix"], config.penalty_weight, step
+        )
+        terms |= {f"layout_{name}": config.lambda_pgan * value for name, value in on_layouts.items()}
     if config.train_spade:
         on_real = objectives.discriminator_losses(
             n.spade_generator, n.image_discriminator, labels, images, n.encoder, noise["encoder"]
@@ -247,7 +251,7 @@ def train(
 
         # --- Discriminators, on layouts and images drawn anew ---
         parts = micro_batches(config.micro_batch, labels, images, draw_noise(n, len(images), device))
-        terms = partial(discriminator_terms, n, config)
+        terms = partial(discriminator_terms, n, config, step=step.number)
         return losses | descend(terms, parts, *of_discriminators, kind="discriminator/")
 
     generators = state.shown("layout_generator"), state.shown("spade_generator")

@@ -55,3 +55,28 @@ def r1_penalty(discriminator, real):
         scores = discriminator(real)
     (gradient,) = torch.autograd.grad(scores.sum(), real, create_graph=True)
     return gradient.square().flatten(1).sum(1).mean() / 2
+
+
+LOSSES = ("wgan_gp", "r1")
+R1_EVERY = 16  # steps: it changes slowly, so that every 16th one with 16 times its weight does (Karras et al. 2020)
+
+
+def generator_losses(loss: str, fake_scores) -> dict:
+    """loss: one of LOSSES; fake_scores [N,1] -> {term: value}."""
+    if loss == "r1":
+        return {"logistic": logistic_generator(fake_scores)}
+    return {"wgan": wasserstein_generator(fake_scores)}
+
+
+def discriminator_losses(loss: str, discriminator, real, fake, mix, penalty_weight: float, step: int) -> dict:
+    """loss: one of LOSSES; real, fake [N,...]; mix [N] as of `gradient_penalty`; step: its number, from 1 on.
+
+    penalty_weight: of the gradient penalty, or of R1 (its gamma). -> {term: weighted value}
+    """
+    if loss == "r1":
+        terms = {"logistic": logistic_discriminator(discriminator, real, fake)}
+        if step % R1_EVERY == 1:
+            return terms | {"r1": R1_EVERY * penalty_weight * r1_penalty(discriminator, real)}
+        return terms
+    wgan = wasserstein_discriminator(discriminator, real, fake)
+    return {"wgan": wgan, "gradient_penalty": penalty_weight * gradient_penalty(discriminator, real, fake, mix)}

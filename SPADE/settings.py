@@ -27,6 +27,7 @@ class SpadeSettings(ImageScores, RunSettings):
     lr: float = setting(2e-4, "Adam; the generator gets half of it, the discriminator twice (TTUR)", above=0)
 
     ngf: int = setting(64, "generator channels at its last block but one", at_least=1)
+    init_gain: float = setting(0.02, "of the generator's first weights; about 1 for a training of minutes", above=0)
     hidden: int = setting(128, "hidden channels of each modulation", at_least=1)
     upsampling: str = setting("normal", "doublings from the start to the image", choices=tuple(UPSAMPLINGS))
     ndf: int = setting(64, "discriminator channels of the first layer", at_least=1)

@@ -41,6 +41,7 @@ def make_networks(config: SpadeSettings, store, device) -> dict:
             upsamplings=UPSAMPLINGS[config.upsampling],
             hidden=config.hidden,
             style_dim=config.style_dim if config.use_vae else 0,
+            gain=config.init_gain,
         ),
         "discriminator": MultiscaleDiscriminator(num_classes + 3, config.ndf, config.d_strides),
     }

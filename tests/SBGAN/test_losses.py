@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from SBGAN.losses import logistic_discriminator, logistic_generator, r1_penalty, wasserstein_discriminator
+from SBGAN.losses import (
+    R1_EVERY,
+    discriminator_losses,
+    logistic_discriminator,
+    logistic_generator,
+    r1_penalty,
+    wasserstein_discriminator,
+)
 from SBGAN.networks import ProgressiveDiscriminator
 
 
@@ -40,3 +47,11 @@ def test_logistic_losses_are_cross_entropies():
     torch.testing.assert_close(logistic_discriminator(Quadratic(), real, fake), wanted)
     wanted = torch.nn.functional.binary_cross_entropy_with_logits(scores[6:], torch.ones_like(scores[6:]))
     torch.testing.assert_close(logistic_generator(scores[6:]), wanted)
+
+
+def test_r1_at_every_16th_step_weighs_as_much_as_at_each():
+    real, fake, mix = *torch.randn(2, 4, 3, 2, 2, dtype=torch.float64), torch.rand(4)
+    found = [discriminator_losses("r1", Quadratic(), real, fake, mix, 0.5, step) for step in range(1, 2 * R1_EVERY + 1)]
+    penalties = [terms["r1"] for terms in found if "r1" in terms]
+    assert len(penalties) == 2 and "r1" in found[0]
+    torch.testing.assert_close(sum(penalties) / len(found), 0.5 * r1_penalty(Quadratic(), real))
