@@ -14,6 +14,7 @@ from datasets.reader import Reader
 from SBGAN import discretize
 from SBGAN import losses as layout_losses
 from SPADE import objectives
+from SPADE.critics import SegmentationCritic
 from SPADE.engine import loop
 from SPADE.engine.device import to_device
 from SPADE.engine.distributed import rank, world_size
@@ -59,7 +60,15 @@ def draw_noise(networks, num: int, device) -> dict:
         "mix": torch.rand(num, device=device),  # of the gradient penalty
         "style": torch.randn(num, style_dim, device=device) if style_dim else None,  # of generated layouts' images
         "encoder": torch.randn(num, style_dim, device=device) if style_dim else None,  # in the encoder's styles
+        "real_classes": real_classes(networks, num, device),  # of LabelMix
     }
+
+
+def real_classes(networks, num: int, device):
+    """bool [num,C] for a segmentation critic, else None."""
+    if isinstance(networks.image_discriminator, SegmentationCritic):
+        return torch.rand(num, networks.spade_generator.num_classes, device=device) < 0.5
+    return None
 
 
 def sample_layouts(layout_generator, noise, config):
@@ -121,8 +130,9 @@ def discriminator_terms(networks, config, labels, images, noise, step: int = 1) 
         )
         terms |= {f"layout_{name}": config.lambda_pgan * value for name, value in on_layouts.items()}
     if config.train_spade:
+        mix = noise.get("real_classes"), config.lambda_labelmix
         on_real = objectives.discriminator_losses(
-            n.spade_generator, n.image_discriminator, labels, images, n.encoder, noise["encoder"]
+            n.spade_generator, n.image_discriminator, labels, images, n.encoder, noise["encoder"], *mix
         )
         terms |= {f"{name}_real_layout": value for name, value in on_real.items()}
     for name, value in second_discriminator_terms(n, layouts, images, noise["style"]).items():
@@ -169,8 +179,9 @@ def make_optimizers(networks, config) -> dict:
         optimizers["layout_generator"] = adam(of(n.layout_generator), 0.99), config.lr_pgan, False
         optimizers["layout_discriminator"] = adam(of(n.layout_discriminator), 0.99), config.lr_pgan, False
     if config.train_spade:
-        optimizers["spade_generator"] = adam(of(n.spade_generator, n.encoder), 0.9), config.lr / 2, True
-        optimizers["image_discriminator"] = adam(of(n.image_discriminator), 0.9), config.lr * 2, True
+        beta2 = 0.999 if isinstance(n.image_discriminator, SegmentationCritic) else 0.9  # as in stage 2
+        optimizers["spade_generator"] = adam(of(n.spade_generator, n.encoder), beta2), config.lr / 2, True
+        optimizers["image_discriminator"] = adam(of(n.image_discriminator), beta2), config.lr * 2, True
     optimizers["image_discriminator_2"] = adam(of(n.image_discriminator_2), 0.99), config.lr, True
     return optimizers
 

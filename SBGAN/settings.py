@@ -73,6 +73,7 @@ class FinetuneSettings(ImageScores, RunSettings):
     penalty_weight: float = setting(10.0, "of the gradient penalty, or of R1, within the layouts' loss", at_least=0)
     lambda_feat: float = setting(10.0, "weight of feature matching", at_least=0)
     lambda_vgg: float = setting(10.0, "weight of the VGG-19 perceptual loss", at_least=0)
+    lambda_labelmix: float = setting(5.0, "weight of LabelMix, where stage 2's critic is a segmentation", at_least=0)
     lambda_kld: float = setting(0.05, "weight of the style encoder's KL divergence", at_least=0)
     temperature: float = setting(1.0, "of the Gumbel-softmax", above=0)
     floor: float = setting(

@@ -12,6 +12,7 @@ from SBGAN.joint_stage import PREFIX, STAGE, Networks, train
 from SBGAN.model import check_fit, load_networks
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
 from SBGAN.settings import FinetuneSettings, check_finetune
+from SPADE.critics import rebuild_critic
 from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
 from SPADE.engine.data import data_record
@@ -83,11 +84,11 @@ def rebuild_networks(records: dict, vgg, device) -> Networks:
         "layout_generator": LayoutGenerator,
         "layout_discriminator": ProgressiveDiscriminator,
         "spade_generator": SPADEGenerator,
-        "image_discriminator": MultiscaleDiscriminator,
         "image_discriminator_2": MultiscaleDiscriminator,
         "encoder": StyleEncoder,
     }
-    networks = {name: checkpoint.rebuild(classes[name], record, device) for name, record in records.items()}
+    networks = {"image_discriminator": rebuild_critic(records["image_discriminator"], device)}
+    networks |= {name: checkpoint.rebuild(classes[name], records[name], device) for name in classes if name in records}
     return Networks(**networks, vgg=vgg)
 
 

@@ -6,6 +6,8 @@ from SPADE.engine.config import harmless, require, setting
 from SPADE.engine.run_settings import RunSettings, check_batch
 from SPADE.networks import UPSAMPLINGS
 
+CRITICS = ("patch", "segmentation")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageScores:
@@ -30,6 +32,10 @@ class SpadeSettings(ImageScores, RunSettings):
     init_gain: float = setting(0.02, "of the generator's first weights; about 1 for a training of minutes", above=0)
     hidden: int = setting(128, "hidden channels of each modulation", at_least=1)
     upsampling: str = setting("normal", "doublings from the start to the image", choices=tuple(UPSAMPLINGS))
+    critic: str = setting(
+        "patch", "judges patches, or (segmentation) which class each pixel shows, without feature matching", CRITICS
+    )
+    lambda_labelmix: float = setting(5.0, "weight of the segmentation critic's LabelMix", at_least=0)
     ndf: int = setting(64, "discriminator channels of the first layer", at_least=1)
     d_layers: int = setting(4, "layers of each patch discriminator before its score", at_least=2)
     d_last_stride: int = setting(1, "stride of the last of them: 1 as SPADE published, 2 as in SB-GAN's fork", (1, 2))

@@ -226,3 +226,12 @@ def test_larger_first_weights_give_larger_images():
     labels = torch.randint(5, (1, 1, 32, 64), dtype=torch.uint8)
     grey, colourful = (SPADEGenerator(5, 32, 64, channels=2, hidden=4, gain=gain)(labels).std() for gain in (0.02, 1.0))
     assert colourful > 5 * grey
+
+
+def test_a_segmentation_critic_in_stages_2_and_3(trained, toy_store, tmp_path):
+    train_spade.main([*logged((toy_store, tmp_path), "spade"), *SPADE, "--critic", "segmentation"])
+    (tmp_path / "weights/layout").symlink_to(trained / "weights/layout")
+    train_finetune_end2end.main([*logged((toy_store, tmp_path), "finetune"), *JOINED])
+    for name, suffix in (("spade", ""), ("finetune", "_real_layout")):
+        tags = scalar_tags(tmp_path / "logs" / name)
+        assert f"discriminator/label_mix{suffix}" in tags and f"generator/feature_matching{suffix}" not in tags
