@@ -4,7 +4,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from SPADE.engine import checkpoint
 from SPADE.layers import SpectralConv2d, initialise
 from SPADE.networks import MultiscaleDiscriminator
 
@@ -64,7 +63,7 @@ def segmentation_widths(ndf: int, height: int) -> tuple[int, ...]:
     return tuple(multiple * ndf for multiple in MULTIPLES[:halvings])
 
 
-def rebuild_critic(record: dict, device):
-    """Of a checkpoint of stage 2 or 3: either kind, told apart by what it was built with."""
-    kind = SegmentationCritic if "widths" in record["arguments"] else MultiscaleDiscriminator
-    return checkpoint.rebuild(kind, record, device)
+def conditional_critic(**arguments):
+    """The network of stage 2's "discriminator": either kind, told apart by what it is built with."""
+    kind = SegmentationCritic if "widths" in arguments else MultiscaleDiscriminator
+    return kind(**arguments)

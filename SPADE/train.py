@@ -21,7 +21,8 @@ from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.schedule import in_epochs
 from SPADE.engine.state import TrainingState
 from SPADE.engine.step import adam, frozen, micro_batches
-from SPADE.evaluation.images import find_extractor, numbers, record_in_training, score_real_layouts
+from SPADE.evaluation.record import flat_scores, record_in_training
+from SPADE.evaluation.scores import begin, score_real_layouts
 from SPADE.networks import UPSAMPLINGS, MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
 from SPADE.perceptual import VGG19Features
 from SPADE.pretrained import vgg19_weights
@@ -54,6 +55,12 @@ def make_networks(config: SpadeSettings, store, device) -> dict:
     return {name: place(network, device) for name, network in networks.items()}
 
 
+def class_axes(generator: SPADEGenerator) -> dict[str, int]:
+    """The layers that see classes, for a warm start."""
+    axes = {r"generator\..*\.shared": 1, r"discriminator\.scales\.\d+\.first": 1}
+    return axes if generator.style_dim else axes | {r"generator\.stem": 1}  # else the start is that of a style
+
+
 def perceptual_network(config, device):
     """VGG-19, or None where --no_vgg_loss says so. Raises UserError where its weights can't be had."""
     if not config.vgg_loss:
@@ -70,7 +77,12 @@ def train(config: SpadeSettings, store, device, vgg, score) -> Path:
     # --- What there is already ---
     epoch_images = store["train"].draws_per_epoch
     folder = RunFolder(config, PREFIX, STAGE)
-    folder.begin(config, data_record(store), constant_images=lambda config: config.niter * epoch_images)
+    folder.begin(
+        config,
+        data_record(store),
+        constant_images=lambda config: config.niter * epoch_images,
+        start_from=config.start_from,
+    )
 
     # --- Networks, optimisers ---
     networks = make_networks(config, store, device)
@@ -83,6 +95,7 @@ def train(config: SpadeSettings, store, device, vgg, score) -> Path:
     rates = {"generator": (config.lr / 2, True), "discriminator": (config.lr * 2, True)}  # TTUR
     averages = {name: averaged_copy(network) for name, network in drawing.items() if config.ema}
     state = TrainingState(networks, optimizers, averages)
+    folder.start_warm(state, class_axes(generator))
 
     # --- One step ---
     reader = Reader(store["train"], config.seed, rank(), world_size())
@@ -140,14 +153,12 @@ def run(config: SpadeSettings) -> Path:
     check(config, store)
     device = start(pick(config.device))
     vgg = perceptual_network(config, device)
-    extractor = left_out = None
-    if config.evaluate_every:
-        extractor, left_out = find_extractor(config, store.height, store.width, device)
+    evaluation = begin(config, store, device, store.height) if config.evaluate_every else None
 
     def score(generator, images_seen):
-        row = score_real_layouts(generator, store, config.num_eval, device, extractor, left_out)
-        record_in_training({"real layouts": row}, images_seen, config, store, left_out)
-        return numbers(row, "score_real_layouts/")
+        row = score_real_layouts(generator, evaluation)
+        record_in_training({"real layouts": row}, images_seen, config, evaluation)
+        return flat_scores(row, "score_real_layouts/")
 
     seed_everything(config.seed)
     return train(config, store, device, vgg, score)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from SPADE import losses
-from SPADE.critics import SegmentationCritic, rebuild_critic, segmentation_widths
+from SPADE.critics import SegmentationCritic, conditional_critic, segmentation_widths
 from SPADE.engine import checkpoint
 
 C = 4
@@ -68,6 +68,6 @@ def test_every_scale_and_skip_reaches_the_logits():
     critic = SegmentationCritic(C, (4, 6, 8))
     critic(torch.randn(2, 3, 16, 32)).square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in critic.parameters())
-    again = rebuild_critic(checkpoint.record(critic), torch.device("cpu"))
+    again = checkpoint.rebuild(conditional_critic, checkpoint.record(critic), torch.device("cpu"))
     x = torch.randn(1, 3, 16, 32)
     torch.testing.assert_close(again.eval()(x), critic.eval()(x))
