@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
+from SPADE.engine.buffers import Buffers
 from SPADE.engine.distributed import rank
-from SPADE.engine.guard import Buffers
 from SPADE.engine.watch import step_ends
 
 MIB = 2**20
@@ -18,7 +18,7 @@ class Rehearsal:
 
     def __init__(self, networks):
         self.buffers = Buffers(networks)
-        self.rewind_spectra = self.buffers.rewind_spectra
+        self.rewind_estimates = self.buffers.rewind_estimates
 
     def signals(self):
         return []
