@@ -1,4 +1,8 @@
-"""python -m SBGAN.export: a trained model as one ONNX file that runs without this code: latents in, scene out."""
+"""python -m SBGAN.export: a trained model as one ONNX file that runs without this code.
+
+of stage 3, or of stages 1 and 2    latents in, layout and image out
+of stage 2 alone                    layout in, image out
+"""
 
 import warnings
 from dataclasses import dataclass
@@ -21,7 +25,7 @@ OPSET = 18
 
 @dataclass(frozen=True)
 class ExportSettings:
-    checkpoint: str = setting(help="of stage 3; or of stage 1, with --spade_checkpoint")
+    checkpoint: str = setting(help="of stage 3; of stage 2; or of stage 1, with --spade_checkpoint")
     out: str = setting(help="file to write, NAME.onnx")
     spade_checkpoint: str | None = setting(None, "with a checkpoint of stage 1: SPADE's of stage 2")
     overwrite: bool = setting(False, "replace the file that --out names")
@@ -40,53 +44,91 @@ def without_spectral_norm(network: nn.Module) -> nn.Module:
     return network
 
 
-class Scene(nn.Module):
-    """latents float [N,latent_dim] (and style float [N,style_dim]) -> layout uint8 [N,1,h,w], image uint8 [N,3,H,W].
+class Renderer(nn.Module):
+    """layout uint8 [N,1,h,w] (train ids) (and style float [N,style_dim]) -> image uint8 [N,3,H,W].
 
-    Out of the generators' plain forms: the fast ones are functions of their own, or are exported wrongly.
+    Out of the generator's plain form: the fast one has functions of its own, or is exported wrongly.
     """
 
     def __init__(self, model: Model):
         super().__init__()
-        self.layout_generator = plain_layout_generator(model.layout_generator)
         self.spade_generator = without_spectral_norm(PlainSPADEGenerator(model.spade_generator).eval())
+        self.num_classes = model.label_space.num_classes
+
+    def forward(self, layout, style=None):
+        # Not by scattering, which ONNX's tracing would fix to one size.
+        one_hot = (layout == torch.arange(self.num_classes).view(1, -1, 1, 1)).float()  # [N,C,h,w]
+        image = self.spade_generator(one_hot, style=style)
+        return ((image + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+class Scene(nn.Module):
+    """latents float [N,latent_dim] (and style float [N,style_dim]) -> layout uint8 [N,1,h,w], image uint8 [N,3,H,W]."""
+
+    def __init__(self, model: Model):
+        super().__init__()
+        self.layout_generator = plain_layout_generator(model.layout_generator)
+        self.renderer = Renderer(model)
 
     def forward(self, latents, style=None):
-        scores = self.layout_generator(latents)
-        layout = scores.argmax(1, keepdim=True)  # [N,1,h,w]
-        one_hot = (layout == torch.arange(scores.shape[1]).view(1, -1, 1, 1)).float()  # [N,C,h,w]
-        image = self.spade_generator(one_hot, style=style)
-        return layout.to(torch.uint8), ((image + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        layout = self.layout_generator(latents).argmax(1, keepdim=True)  # [N,1,h,w]
+        return layout.to(torch.uint8), self.renderer(layout, style)
 
 
-def example(model: Model, count: int = 2) -> tuple:
-    latents = torch.randn(count, model.layout_generator.latent_dim)
+@dataclass(frozen=True)
+class Exported:
+    """A network to be written, with an example of each input and the axes that stay free, by the inputs' names."""
+
+    network: nn.Module
+    inputs: dict[str, torch.Tensor]
+    outputs: tuple[str, ...]
+    free_axes: dict[str, dict[int, str]]
+
+
+def exported(model: Model, count: int = 2) -> Exported:
+    """The whole way from latents to an image, or SPADE alone where there is no layout generator."""
+    batch = {0: "batch"}
     style_dim = model.spade_generator.style_dim
-    return (latents, torch.randn(count, style_dim)) if style_dim else (latents,)
+    style = {"style": torch.randn(count, style_dim)} if style_dim else {}
+    if model.layout_generator is None:
+        layout = torch.zeros(count, 1, model.data["height"], model.data["width"], dtype=torch.uint8)
+        free = {"layout": batch | {2: "rows", 3: "columns"}, "style": batch, "image": batch}
+        return Exported(Renderer(model), {"layout": layout} | style, ("image",), free)
+    latents = torch.randn(count, model.layout_generator.latent_dim)
+    free = dict.fromkeys(("latents", "style", "layout", "image"), batch)
+    return Exported(Scene(model), {"latents": latents} | style, ("layout", "image"), free)
 
 
-def export(model: Model, path: Path):
-    """Writes the file: opset 18, the batch size free."""
+def write(what: Exported, path: Path):
+    """Writes the file."""
     try:
         import onnx  # noqa: F401 (what torch.onnx.export writes with)
     except ImportError as error:
         raise UserError("export needs the package onnx: pip install onnx") from error
-    # Without gradients, or autograd functions would be traced.
-    scene, inputs = Scene(model).eval().requires_grad_(False), example(model)
-    names = ["latents", "style"][: len(inputs)]
+    names = (*what.inputs, *what.outputs)
     with replacing(path) as temporary, warnings.catch_warnings():
         # By tracing: PyTorch's newer exporter fixes the batch size of these networks, and takes minutes.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            scene,
-            inputs,
+            what.network.eval().requires_grad_(False),  # without gradients, or autograd functions would be traced
+            tuple(what.inputs.values()),
             str(temporary),
-            input_names=names,
-            output_names=["layout", "image"],
-            dynamic_axes={name: {0: "batch"} for name in (*names, "layout", "image")},
+            input_names=list(what.inputs),
+            output_names=list(what.outputs),
+            dynamic_axes={name: what.free_axes[name] for name in names},
             opset_version=OPSET,
             dynamo=False,
         )
+
+
+def described(what: Exported, data: dict) -> str:
+    """Inputs -> outputs, with their types and shapes."""
+    style = [f"style float32 [batch,{what.inputs['style'].shape[1]}]"] if "style" in what.inputs else []
+    image = f"image uint8 [batch,3,{data['height']},{data['width']}]"
+    if "layout" in what.inputs:
+        return ", ".join(["layout uint8 [batch,1,rows,columns] (train ids, of any size)", *style]) + f" -> {image}"
+    latents = f"latents float32 [batch,{what.inputs['latents'].shape[1]}]"
+    return ", ".join([latents, *style]) + f" -> layout uint8 (train ids), {image}"
 
 
 @exit_on_user_error
@@ -95,15 +137,11 @@ def main(arguments=None):
     out = Path(config.out)
     check_file(out, config.overwrite)
     model = load(config.checkpoint, config.spade_checkpoint, "cpu")
-    if model.layout_generator is None or model.spade_generator is None:
+    if model.spade_generator is None:
         raise UserError(f"{config.checkpoint} is half of a model; take one of stage 3, or name SPADE's checkpoint too")
-    export(model, out)
-    shapes = [f"latents float32 [batch,{model.layout_generator.latent_dim}]"]
-    if model.spade_generator.style_dim:
-        shapes.append(f"style float32 [batch,{model.spade_generator.style_dim}]")
-    size = f"{model.data['height']},{model.data['width']}"
-    print(f"{out}: ONNX opset {OPSET}, any batch size; {', '.join(shapes)} -> layout uint8 (train ids), "
-          f"image uint8 [batch,3,{size}]")  # fmt: skip
+    what = exported(model)
+    write(what, out)
+    print(f"{out}: ONNX opset {OPSET}, any batch size; {described(what, model.data)}")
 
 
 if __name__ == "__main__":

@@ -51,8 +51,8 @@ class Untrained:
     def layout(self):
         return self.save("layout_gan", "layout_1.pt", {"generator": self.layout_generator()}, resolution=16, alpha=1.0)
 
-    def spade(self):
-        return self.save("spade", "spade_1.pt", {"generator": self.spade_generator()}, epoch=1)
+    def spade(self, style=False, name="spade_1.pt"):
+        return self.save("spade", name, {"generator": self.spade_generator(8 if style else 0)}, epoch=1)
 
     def image(self):
         return self.save("image_gan", "image_1.pt", {"generator": self.image_generator()})

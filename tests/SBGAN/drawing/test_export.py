@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from SBGAN import export, load
 from SPADE.sampling import latents
@@ -33,6 +34,25 @@ def test_onnxruntime_draws_the_same_scenes(untrained, tmp_path, style):
         difference = abs(image.astype(int) - images.numpy().astype(int))
         assert difference.max() <= 1 and (difference > 0).mean() < 0.01
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
+
+
+@pytest.mark.parametrize("style", [False, True])
+def test_onnxruntime_draws_given_layouts(untrained, tmp_path, style):
+    path = untrained.spade(style=style, name="spade_5.pt")
+    run(path, tmp_path / "spade.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "spade.onnx"), providers=["CPUExecutionProvider"])
+    assert [i.name for i in session.get_inputs()] == ["layout", "style"][: 1 + style]
+    assert [o.name for o in session.get_outputs()] == ["image"]
+    model, random = load(path, device="cpu"), torch.Generator().manual_seed(0)
+    for count, rows in ((1, 32), (3, 16), (2, 64)):  # as large as the images, coarser, finer
+        layouts = torch.randint(11, (count, 1, rows, 2 * rows), dtype=torch.uint8, generator=random)
+        images = model.render(layouts, range(count))
+        inputs = {"layout": layouts.numpy()}
+        inputs |= {"style": latents(range(count), 8, "cpu").numpy()} if style else {}
+        (image,) = session.run(None, inputs)
+        assert image.dtype == np.uint8
+        difference = abs(image.astype(int) - images.numpy().astype(int))
+        assert difference.max() <= 1 and (difference > 0).mean() < 0.01
 
 
 def test_what_cannot_be_exported(untrained, tmp_path, capsys):
