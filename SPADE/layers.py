@@ -108,6 +108,6 @@ def initialise(network: nn.Module, gain: float = 0.02):
 
 def plain_twin(network: nn.Module) -> nn.Module:
     """A copy of a generator that takes `plain`, made of plain operations: NCHW, each as PyTorch has it."""
-    twin = type(network)(**network.arguments, plain=True)
+    twin = type(network)(**network.arguments, plain=True).to(next(network.parameters()))
     twin.load_state_dict(network.state_dict())
-    return twin.to(next(network.parameters())).train(network.training)
+    return twin.train(network.training)

@@ -26,13 +26,13 @@ def resize(semantics, height, width):
     return F.interpolate(semantics, (height, width), mode="nearest")
 
 
-def layout_at(semantics, height: int, width: int, num_classes: int, hidden: int, gather_on=("cpu",)):
+def layout_at(semantics, height: int, width: int, num_classes: int, hidden: int, neighbourhoods_on=("cpu",)):
     """What all modulations of one resolution share: the semantics, or what stands for them at a lower cost.
 
-    Hard labels become their distinct neighbourhoods unless these are too many, on devices of the types `gather_on`;
-    `hidden` as in SPADENorm.
+    Hard labels become their distinct neighbourhoods unless these are too many; `hidden` as in SPADENorm.
+    neighbourhoods_on: types of devices where they do.
     """
-    if semantics.dtype == torch.uint8 and semantics.device.type in gather_on:
+    if semantics.dtype == torch.uint8 and semantics.device.type in neighbourhoods_on:
         semantics = resize(semantics, height, width)
         neighbourhoods = neighbourhoods_of(semantics, num_classes, hidden)
         if neighbourhoods is not None:

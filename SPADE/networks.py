@@ -52,7 +52,7 @@ class SPADEGenerator(nn.Module):
         hidden: int = 128,  # width of the modulations' hidden layer
         style_dim: int = 0,  # > 0: start from a style vector instead of from the layout
         plain: bool = False,  # operations as PyTorch has them, for exports and to compare with; one process
-        gather_on: tuple[str, ...] = ("cpu",),  # types of devices where hard layouts are taken by neighbourhoods
+        neighbourhoods_on: tuple[str, ...] = ("cpu",),  # types of devices where hard layouts become neighbourhoods
     ):
         super().__init__()
         self.arguments = dict(
@@ -67,7 +67,7 @@ class SPADEGenerator(nn.Module):
         if upsamplings not in UPSAMPLINGS.values() or height % 2**upsamplings or width % 2**upsamplings:
             raise ValueError(f"{upsamplings} upsamplings do not lead to an image of {height}x{width}")
         self.num_classes, self.hidden = num_classes, hidden
-        self.plain, self.gather_on = plain, gather_on
+        self.plain, self.neighbourhoods_on = plain, neighbourhoods_on
         self.upsamplings, self.style_dim = upsamplings, style_dim
         self.start_size = (height >> upsamplings, width >> upsamplings)
         start = 16 * channels
@@ -116,7 +116,7 @@ class SPADEGenerator(nn.Module):
         """What the normalisations of one resolution share; plain ones resize the semantics for themselves."""
         if self.plain:
             return semantics
-        return layout_at(semantics, height, width, self.num_classes, self.hidden, self.gather_on)
+        return layout_at(semantics, height, width, self.num_classes, self.hidden, self.neighbourhoods_on)
 
 
 class PatchDiscriminator(nn.Module):

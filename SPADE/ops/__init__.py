@@ -1,1 +1,1 @@
-"""Fast forms of what the networks compute, each with its plain form beside it or named: tests and the benchmark compare them."""
+"""Fast forms of what the networks compute. Each says what its plain form is, which tests and the benchmark compare."""

@@ -186,8 +186,7 @@ def worthwhile(labels, num_patches: int, count: int, hidden: int) -> bool:
     the host would wait for the device six times, which a training step must not do. And a large GPU loses by it at
     batch 1: some twenty launches for each resolution, sorts among them, take longer than the 365 G operations saved
     in an image of 256x512, which are 1 to 2 ms at 200 to 400 T/s. By the same count slower GPUs and whole batches at
-    evaluation gain, so that SPADEGenerator is told where (`gather_on`): SBGAN.benchmark --gather_on cpu,cuda measures
-    it.
+    evaluation gain, so that a generator is told where: `neighbourhoods_on`, which SBGAN.benchmark has a flag for.
     """
     cost = num_patches * (hidden + PATCH_COST) + count * PART_COST
     return cost < labels.numel() * hidden
