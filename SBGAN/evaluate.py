@@ -38,7 +38,7 @@ COPIES = 500  # at most so many samples are looked for in the training data
 class Scoring(scoring.Scoring):
     """How to score samples from noise; the flags that all these programs have."""
 
-    repeats: int = setting(1, "sets of samples; scores become their mean, beside their standard deviation")
+    repeats: int = setting(1, "sets of samples; scores become their mean, beside their standard deviation", at_least=1)
     fid_released: bool = setting(False, "also as the released code did, for the published table alone")
     released_weights: str | None = setting(None, "torchvision's Inception for it; default: cache, else download")
     copy_check: bool = setting(True, "look for the nearest training layouts and images (--no_copy_check: do not)")
@@ -193,7 +193,6 @@ def write_copy_check(scores, samples: dict | None, config: Scoring, store, folde
 
 def check(config: Scoring):
     check_samples(config, sets=config.repeats)
-    require(config.repeats >= 1, "repeats", config.repeats, "at least 1", "pass a larger number")
 
 
 def run_on(path: Path, config: Scoring, spade_path: Path | None = None) -> dict:

@@ -25,7 +25,17 @@ from SPADE.engine.memory import announce
 from SPADE.engine.precision import autocast, set_precision
 from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.state import TrainingState
-from SPADE.engine.step import adam, descend, ended, every, frozen, linear_decay, micro_batches, set_learning_rate
+from SPADE.engine.step import (
+    adam,
+    descend,
+    ended,
+    every,
+    frozen,
+    linear_decay,
+    micro_batches,
+    set_learning_rate,
+    unmoved,
+)
 from SPADE.engine.stopping import stop_requests
 from SPADE.engine.watch import together
 from SPADE.losses import hinge_discriminator_fake, hinge_discriminator_real, hinge_generator
@@ -176,12 +186,41 @@ def make_optimizers(networks, config) -> dict:
     return optimizers
 
 
-def train(config, store, networks: Networks, folder: RunFolder, origin: dict, device, pictures, evaluate=None) -> Path:
+INHERITED = {  # network of this stage -> what it is called in the stage that it comes from
+    "layout_generator": ("layout", "generator"),
+    "layout_discriminator": ("layout", "discriminator"),
+    "spade_generator": ("spade", "generator"),
+    "image_discriminator": ("spade", "discriminator"),
+    "encoder": ("spade", "encoder"),
+}
+
+
+def inherit(state: TrainingState, stages: dict):
+    """Goes on with the averages and the moments of stages 1 and 2, {"layout", "spade": content of their checkpoint}:
+    this stage's first step follows upon their last ones. Says what they did not have."""
+    anew = state.inherit({name: (there, stages[stage]) for name, (stage, there) in INHERITED.items()
+                          if there in stages[stage]["networks"]})  # fmt: skip
+    if anew and rank() == 0:
+        print(f"not in the checkpoints of stages 1 and 2, and begun anew: {', '.join(anew)}", flush=True)
+
+
+def train(
+    config,
+    store,
+    networks: Networks,
+    folder: RunFolder,
+    origin: dict,
+    device,
+    pictures,
+    evaluate=None,
+    stages: dict | None = None,
+) -> Path:
     """Pretrains D2, then trains everything for niter + niter_decay epochs; returns the last checkpoint's path.
 
     config: FinetuneSettings; origin: the files that stages 1 and 2 left, written into the checkpoints;
     pictures: (layout generator, spade generator) -> uint8 [3,...]; evaluate: the same and
-    images seen -> {score name: value}, or None.
+    images seen -> {score name: value}, or None; stages: see `inherit`, None where the run goes on from its own
+    checkpoint.
     """
     # --- Optimisers ---
     n = networks
@@ -199,11 +238,17 @@ def train(config, store, networks: Networks, folder: RunFolder, origin: dict, de
     state = TrainingState(n.saved(), {name: entry[0] for name, entry in optimizers.items()}, averages)
     if not folder.restore(state, total):
         return folder.last_good
+    if stages:
+        inherit(state, stages)
     broadcast(*n.saved().values())
     reader = Reader(store["train"], config.seed, rank(), world_size())
 
     set_precision(config.precision, device)
     precision = autocast(config.precision, device)
+
+    def of_d2_alone(images, noise):
+        with unmoved(n.spade_generator):  # it is to begin where stage 2 ended, running statistics included
+            return pretraining_terms(n, images, noise)
 
     def update(images_seen, d2_alone, guard) -> dict:
         """One step on the batch after so many images; returns the losses."""
@@ -214,7 +259,7 @@ def train(config, store, networks: Networks, folder: RunFolder, origin: dict, de
         noise = draw_noise(n, len(images), device)
         if d2_alone:
             parts, d2 = micro_batches(config.micro_batch, images, noise), optimizers["image_discriminator_2"][0]
-            return descend(partial(pretraining_terms, n), parts, d2, kind="discriminator/", **how)
+            return descend(of_d2_alone, parts, d2, kind="discriminator/", **how)
 
         # --- Generators, then discriminators ---
         with frozen(*discriminators):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,21 +32,31 @@ from SPADE.engine.watch import together
 @dataclass(frozen=True)
 class GenerationSettings:
     checkpoint: str = setting(help="of stage 3; or of stage 1, with --spade_checkpoint; or of stage 2, with --layouts")
-    out: str = setting(help="folder for images, layouts (train ids), colours and raw_ids; new or empty")
+    out: str = setting(help="folder for images, layouts (index: train id, palette: the classes' colours), colours and "
+                       "raw_ids; new or empty")  # fmt: skip
     spade_checkpoint: str | None = setting(None, "with a checkpoint of stage 1: SPADE's of stage 2")
-    num: int = setting(16, "samples")
-    seed: int = setting(0, "sample i depends on the checkpoint and on seed + i alone; files are named by that sum")
-    batch_size: int = setting(16, "samples drawn before their files go out; no sample depends on it")
+    num: int = setting(16, "samples", at_least=1)
+    seed: int = setting(
+        0, "sample i depends on the checkpoint and on seed + i alone; files are named by that sum", at_least=0
+    )
+    batch_size: int = setting(16, "samples drawn before their files go out; no sample depends on it", at_least=1)
     device: str | None = setting(None, "cpu, cuda or cuda:N; default cuda if there is one")
     ema: bool = setting(True, "draw with the averages of the weights, if there are some (--no_ema: the last weights)")
     overwrite: bool = setting(False, "write into a folder that is not empty, replacing files of the same names")
-    truncation: float = setting(1.0, "below 1: layouts nearer to the mean one, less varied; 0: one layout")
+    truncation: float = setting(
+        1.0, "below 1: layouts nearer to the mean one, less varied; 0: one layout", at_least=0, at_most=1
+    )
     where: str = setting(
-        "", "keep only samples whose classes have such shares of the pixels: 'car>0.05,sky<=0.3'", also=("--classes",)
+        "",
+        "keep only samples whose classes have such shares of the pixels: 'car>0.05,sky<=0.3' (names as in the "
+        "label table, commas and all)",
+        also=("--classes",),
     )
     grid: str | None = setting(None, "ROWSxCOLUMNS samples as one picture, layouts above images, instead of files")
-    interpolate: int | None = setting(None, "a walk through that many samples and back, as an animated picture")
-    frames: int = setting(30, "of that walk from one sample to the next")
+    interpolate: int | None = setting(
+        None, "a walk through that many samples and back, as an animated picture", at_least=2
+    )
+    frames: int = setting(30, "of that walk from one sample to the next", at_least=2)
     layouts: str | None = setting(None, "folder of label PNGs to render instead of generated layouts")
     layout_kind: str = setting("train_ids", "what these say (colour pictures are read by their colours)", KINDS)
     style: str | None = setting(None, "image whose style all images get (models with a style encoder)")
@@ -53,14 +64,8 @@ class GenerationSettings:
 
 def check(config):
     """Refuses what cannot work before anything is read. Raises UserError."""
-    require(config.num >= 1, "num", config.num, "at least 1", "pass a positive number")
-    require(config.batch_size >= 1, "batch_size", config.batch_size, "at least 1", "pass a positive number")
-    require(config.seed >= 0 and config.seed + count_seeds(config) <= 2**63, "seed", config.seed,
-            "from 0, and below 2^63 with all samples", "pass a smaller seed")  # fmt: skip
-    require(0 <= config.truncation <= 1, "truncation", config.truncation, "from 0 to 1", "pass such a number")
-    require(config.interpolate is None or config.interpolate >= 2, "interpolate", config.interpolate, "at least 2",
-            "a walk needs two ends")  # fmt: skip
-    require(config.frames >= 2, "frames", config.frames, "at least 2", "one frame is no walk")
+    require(config.seed + count_seeds(config) <= 2**63, "seed", config.seed, "below 2^63 with all samples",
+            "pass a smaller seed")  # fmt: skip
     chosen = [flag for flag in ("grid", "interpolate", "layouts") if getattr(config, flag) is not None]
     require(len(chosen) <= 1, " and --".join(chosen), "given", "given alone", "take one of them")
     require(not (chosen and config.where), "where", config.where, f"left out beside --{' or --'.join(chosen)}",
@@ -86,15 +91,29 @@ SIGNS = {">": torch.gt, ">=": torch.ge, "<": torch.lt, "<=": torch.le}
 
 
 def parse_where(text: str, names) -> list[tuple[int, str, float]]:
-    """'car>0.05,sky<=0.3' -> [(train id, sign, share)]"""
-    terms = []
-    for term in filter(None, text.split(",")):
-        found = re.fullmatch(r"\s*(.+?)\s*([<>]=?)\s*(\d*\.?\d+)\s*", term)
-        require(found and float(found[3]) <= 1, "where", term, "CLASS>SHARE (or >=, <, <=), such as car>0.05",
-                "write it so, with a share from 0 to 1")  # fmt: skip
-        require(found[1] in names, "where", found[1], f"a class: {', '.join(names)}", "take one of these")
-        terms.append((list(names).index(found[1]), found[2], float(found[3])))
+    """'car>0.05,sky<=0.3' -> [(train id, sign, share)]; names may have commas and signs in them."""
+    text, names = unicodedata.normalize("NFC", text), [unicodedata.normalize("NFC", name).strip() for name in names]
+    known = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    term = re.compile(rf"[\s,]*({known})\s*([<>]=?)\s*(\d*\.?\d+(?:e-?\d+)?)\s*(?=,|$)")
+    terms, end = [], 0
+    while text[end:].strip(" ,"):
+        found = term.match(text, end)
+        if not found:
+            wrong = text[end:].strip(" ,")
+            name = re.match(r"(.+?)\s*[<>]", wrong)
+            require(not name or name[1] in names, "where", name and name[1],
+                    f"a class: {'; '.join(names)}", "take one of these")  # fmt: skip
+            refuse_share(wrong)
+        if float(found[3]) > 1:
+            refuse_share(found[0].strip(" ,"))
+        terms.append((names.index(found[1]), found[2], float(found[3])))
+        end = found.end()
     return terms
+
+
+def refuse_share(term: str):
+    require(False, "where", term, "CLASS>SHARE (or >=, <, <=), such as car>0.05",
+            "write it so, with a share from 0 to 1")  # fmt: skip
 
 
 def fits(layouts, terms, num_classes):
@@ -107,7 +126,7 @@ def fits(layouts, terms, num_classes):
 
 
 class Files:
-    """Where one sample's files go."""
+    """Where one sample's files go. Each of them but the image can be given back by --layouts."""
 
     def __init__(self, out: Path, model: Model, writer: Writer):
         self.out, self.writer = out, writer
@@ -117,13 +136,16 @@ class Files:
 
     def write(self, name: str, layout, image):
         """layout uint8 [1,h,w] (written at the image's size, so that the two are a pair), image uint8 [3,H,W]"""
-        labels = resize(layout[None], *self.size)[0, 0].numpy()
-        pictures = {"images": image.permute(1, 2, 0).numpy(), "layouts": labels}
-        pictures["colours"] = colourise(labels, self.space.colours)
+        labels = np.ascontiguousarray(resize(layout[None], *self.size)[0, 0].numpy())
+        colours, place = self.space.colours, f"{name}.png"
+        self.writer.png(np.ascontiguousarray(image.permute(1, 2, 0).numpy()), self.out / "images" / place)
+        self.writer.png(labels, self.out / "layouts" / place, colours)
+        if self.space.has_own_colours:
+            self.writer.png(colourise(labels, colours), self.out / "colours" / place)
+        else:  # red, green and blue alone would not say which of the classes that share them
+            self.writer.png(labels, self.out / "colours" / place, colours)
         if self.raw_ids is not None:
-            pictures["raw_ids"] = self.raw_ids[labels]
-        for folder, pixels in pictures.items():
-            self.writer.png(np.ascontiguousarray(pixels), self.out / folder / f"{name}.png")
+            self.writer.png(self.raw_ids[labels], self.out / "raw_ids" / place)
 
 
 def batches(items, size: int):

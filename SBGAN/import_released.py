@@ -39,10 +39,12 @@ class ImportSettings:
     encoder: str | None = setting(None, "style encoder, EPOCH_net_E.pth")
     store: str | None = setting(None, "packed store of the data it was trained on; or")
     label_space: str | None = setting(None, "the name of a label table, or a JSON file, and")
-    height: int | None = setting(None, "of its images")
-    width: int | None = setting(None, "of its images")
+    height: int | None = setting(None, "of its images", at_least=1)
+    width: int | None = setting(None, "of its images", at_least=1)
     upsampling: str = setting("more", "SPADE's setting; Cityscapes has more, ADE-Indoor normal", tuple(UPSAMPLINGS))
-    d_last_stride: int = setting(2, "of the conditional discriminator's last layer but one: 2 in SB-GAN, 1 in SPADE")
+    d_last_stride: int = setting(
+        2, "of the conditional discriminator's last layer but one: 2 in SB-GAN, 1 in SPADE", (1, 2)
+    )
     without_edges: bool = setting(False, "drop the last semantic channel, instance edges, as if there were none")
     overwrite: bool = setting(False, "replace the file that --out names")
 

@@ -143,20 +143,24 @@ def check_fit(layout: dict, layout_path: Path, spade: dict, spade_path: Path):
         )
 
 
-def load_networks(layout: dict, spade: dict, vgg, d2_channels: int, device) -> dict:
-    """Every network of stage 3 but D2's weights from the contents of both checkpoints, by field of `Networks`."""
+def load_networks(layout: dict, spade: dict, train_layout: bool, train_spade: bool, vgg, device) -> dict:
+    """Every network of stage 3 but D2's weights from the contents of both checkpoints, by field of `Networks`.
+
+    What goes on learning has its last weights: a critic was trained against the last generator, and is thrown by its
+    average. What doesn't is the average, which stages 1 and 2 are scored by.
+    """
     a, b = layout["networks"], spade["networks"]
     for name, found in (("stage 1", a), ("stage 2", b)):
         if "discriminator" not in found:
             raise UserError(f"the checkpoint of {name} has no discriminator; import it with that, or train {name}")
     conditional = checkpoint.rebuild(MultiscaleDiscriminator, b["discriminator"], device)
-    strides = conditional.arguments["strides"]
+    d2 = {key: conditional.arguments[key] for key in ("channels", "strides")}
     return {
-        "layout_generator": checkpoint.rebuild(LayoutGenerator, a["generator"], device),
+        "layout_generator": checkpoint.rebuild(LayoutGenerator, a["generator"], device, averaged=not train_layout),
         "layout_discriminator": checkpoint.rebuild(ProgressiveDiscriminator, a["discriminator"], device),
-        "spade_generator": checkpoint.rebuild(SPADEGenerator, b["generator"], device),
+        "spade_generator": checkpoint.rebuild(SPADEGenerator, b["generator"], device, averaged=not train_spade),
         "image_discriminator": conditional,
-        "image_discriminator_2": place(MultiscaleDiscriminator(3, d2_channels, strides), device),
-        "encoder": checkpoint.rebuild(StyleEncoder, b["encoder"], device) if "encoder" in b else None,
+        "image_discriminator_2": place(MultiscaleDiscriminator(3, **d2), device),
+        "encoder": checkpoint.rebuild(StyleEncoder, b["encoder"], device, not train_spade) if "encoder" in b else None,
         "vgg": vgg,
     }

@@ -171,7 +171,7 @@ def report(run: Path, logs: Path, results: Path) -> str:
 
 
 def parse(arguments):
-    parser = Parser(prog="SBGAN.report", description=__doc__, allow_abbrev=False)
+    parser = Parser("SBGAN.report", __doc__)
     parser.add_argument("run", type=Path, help="folder of the run's checkpoints, WEIGHTS/NAME")
     parser.add_argument("--logs", type=Path, help="folder of all logs; default the one in the run's settings")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all scores (default: results)")

@@ -56,10 +56,13 @@ def replacing(path: Path):
                 temporary.unlink()
 
 
-def write_png(pixels: np.ndarray, path: Path):
-    """uint8 [H,W] or [H,W,3]"""
+def write_png(pixels: np.ndarray, path: Path, palette: np.ndarray | None = None):
+    """uint8 [H,W] or [H,W,3]; with a palette uint8 [C,3], [H,W] are indices into it"""
+    picture = Image.fromarray(pixels)
+    if palette is not None:
+        picture.putpalette(palette.tobytes())
     with replacing(path) as temporary:
-        Image.fromarray(pixels).save(temporary, format="PNG", compress_level=4)
+        picture.save(temporary, format="PNG", compress_level=4)
 
 
 class Writer:
@@ -69,8 +72,8 @@ class Writer:
         self.pool = ThreadPoolExecutor(threads or min(os.cpu_count() or 1, 8))
         self.waiting = deque()
 
-    def png(self, pixels: np.ndarray, path: Path):
-        self.waiting.append(self.pool.submit(write_png, pixels, path))
+    def png(self, pixels: np.ndarray, path: Path, palette: np.ndarray | None = None):
+        self.waiting.append(self.pool.submit(write_png, pixels, path, palette))
         while len(self.waiting) > WAITING or (self.waiting and self.waiting[0].done()):
             self.waiting.popleft().result()  # raises here what went wrong there
 

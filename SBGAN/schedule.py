@@ -19,16 +19,25 @@ class Phase:
         return "fade" if self.fading else "stabilise"
 
 
-def make_phases(max_resolution: int, num_images: int, epochs: int, batch_size: int, batch_sizes: dict | None = None):
+def make_phases(
+    max_resolution: int,
+    num_images: int,
+    epochs: int,
+    batch_size: int,
+    batch_sizes: dict | None = None,
+    epochs_at: dict | None = None,
+):
     """A stabilise phase at 4, then a fade and a stabilise phase at 8, 16, ... max_resolution, each `epochs` long.
 
-    num_images: images of an epoch. batch_sizes: resolution -> batch size where it is not `batch_size`.
+    num_images: images of an epoch. batch_sizes, epochs_at: resolution -> batch size, epochs where they differ. A
+    resolution of 0 epochs is left out; the first of those that are left has nothing to fade in from.
     """
     phases, start, resolution = [], 0, 4
     while resolution <= max_resolution:
         batch = (batch_sizes or {}).get(resolution, batch_size)
-        images = max(1, -(-epochs * num_images // batch)) * batch  # whole batches, at least one
-        for fading in (False,) if resolution == 4 else (True, False):
+        length = (epochs_at or {}).get(resolution, epochs)
+        images = max(1, -(-length * num_images // batch)) * batch  # whole batches, at least one
+        for fading in ((True, False) if phases else (False,)) if length else ():
             phases.append(Phase(resolution, fading, batch, start, images))
             start += images
         resolution *= 2
@@ -54,11 +63,11 @@ def iteration_at(phases: list[Phase], images_seen: int) -> int:
     return done
 
 
-def parse_batch_sizes(text: str) -> dict[int, int]:
+def parse_by_resolution(text: str, flag: str) -> dict[int, int]:
     """ "128:8,256:4" -> {128: 8, 256: 4}."""
     try:
         return {int(a): int(b) for a, b in (item.split(":") for item in text.split(",") if item)}
     except ValueError as error:
         raise UserError(
-            f"--batch_sizes is {text!r}, wanted RESOLUTION:BATCH pairs such as 128:8,256:4; mend the flag"
+            f"--{flag} is {text!r}, wanted RESOLUTION:NUMBER pairs such as 128:8,256:4; mend the flag"
         ) from error

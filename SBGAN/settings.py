@@ -5,31 +5,40 @@ from dataclasses import dataclass
 from SBGAN.networks import PIXEL_NORMS
 from SPADE.engine.config import harmless, require, setting
 from SPADE.engine.run_settings import RunSettings, check_batch
-from SPADE.settings import ImageScores, check_num_eval
+from SPADE.settings import ImageScores
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProgressiveSettings(RunSettings):
-    max_dim: int = setting(128, "height of the finest layouts, a power of two")
-    epochs: int = setting(100, "length of each phase (fade, stabilise) of each resolution")
-    batch_size: int = setting(16, "over all processes")
+    max_dim: int = setting(128, "height of the finest layouts", at_least=4, power_of_two=True)
+    epochs: int = setting(100, "length of each phase (fade, stabilise) of each resolution", at_least=1)
+    epochs_at: str = setting("", "where it differs: RESOLUTION:EPOCHS pairs such as 4:1; 0 leaves a resolution out")
+    batch_size: int = setting(16, "over all processes", at_least=1)
     batch_sizes: str = setting("", "where it differs: RESOLUTION:BATCH pairs such as 256:4")
-    lr: float = setting(1e-3, "Adam, both networks")
-    penalty_weight: float = setting(10.0, "of the gradient penalty")
+    lr: float = setting(1e-3, "Adam, both networks", above=0)
+    penalty_weight: float = setting(10.0, "of the gradient penalty", at_least=0)
 
-    latent_dim: int = setting(512, "length of z")
-    fmap_base: int = setting(8192, "block i has fmap_base / 2^(i+1) channels,")
-    fmap_max: int = setting(512, "but never more than this")
+    latent_dim: int = setting(512, "length of z", at_least=1)
+    fmap_base: int = setting(8192, "block i has fmap_base / 2^(i+1) channels,", at_least=1)
+    fmap_max: int = setting(512, "but never more than this", at_least=1)
     pixel_norm: str = setting("rms", "mean_square: without the root, as the released code", choices=tuple(PIXEL_NORMS))
     minibatch_stats: bool = setting(True, "minibatch standard deviation in the discriminator")
-    temperature: float = setting(1.0, "of the Gumbel-softmax")
-    floor: float = setting(0.0, "probability added inside the sampler's logarithm (released code: 1e-5)")
+    temperature: float = setting(1.0, "of the Gumbel-softmax", above=0)
+    floor: float = setting(
+        0.0, "probability added inside the sampler's logarithm (released code: 1e-5)", at_least=0, at_most=1
+    )
 
-    log_every: int = harmless(20, "iterations between lines of the log")
-    picture_every: int = harmless(500, "iterations between pictures in the log; the end of a phase always gives one")
-    evaluate_every: int = harmless(0, "iterations between scores beside those at the end of each phase; 0: none")
-    save_every: int = harmless(5000, "iterations between checkpoints; the last is always saved")
-    num_eval: int = harmless(500, "layouts of a score")
+    log_every: int = harmless(20, "iterations between lines of the log; 0: only the last", at_least=0)
+    picture_every: int = harmless(
+        500, "iterations between pictures in the log beside those at the end of each phase; 0: none", at_least=0
+    )
+    evaluate_every: int = harmless(
+        0, "iterations between scores beside those at the end of each phase; 0: none", at_least=0
+    )
+    save_every: int = harmless(
+        5000, "iterations between checkpoints; 0: only the last, which is always saved", at_least=0
+    )
+    num_eval: int = harmless(500, "layouts of a score", at_least=2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,44 +50,43 @@ class BaselineSettings(ImageScores, ProgressiveSettings):
 class FinetuneSettings(ImageScores, RunSettings):
     layout_name: str = setting(help="stage 1's checkpoints are in WEIGHTS/LAYOUT_NAME")
     spade_name: str = setting(help="stage 2's checkpoints are in WEIGHTS/SPADE_NAME")
-    pro_iter: int | None = setting(None, "stage 1's iteration to start from; default the latest")
-    spade_epoch: int | None = setting(None, "stage 2's epoch to start from; default the latest")
+    pro_iter: int | None = setting(None, "stage 1's iteration to start from; default the latest", at_least=0)
+    spade_epoch: int | None = setting(None, "stage 2's epoch to start from; default the latest", at_least=0)
 
-    batch_size: int = setting(8, "over all processes")
-    niter: int = setting(50, "epochs at the full learning rate")
-    niter_decay: int = setting(50, "further epochs, SPADE's and D2's learning rate linearly to 0")
-    pretrain_epochs: int = setting(1, "epochs that D2 is trained alone before")
-    lr: float = setting(2e-4, "Adam of SPADE (half for the generator, twice for the discriminator) and of D2")
-    lr_pgan: float = setting(1e-5, "Adam of the layout GAN; does not decay")
+    batch_size: int = setting(8, "over all processes", at_least=1)
+    niter: int = setting(50, "epochs at the full learning rate", at_least=0)
+    niter_decay: int = setting(50, "further epochs, SPADE's and D2's learning rate linearly to 0", at_least=0)
+    pretrain_epochs: int = setting(1, "epochs that D2 is trained alone before", at_least=0)
+    lr: float = setting(2e-4, "Adam of SPADE (half for the generator, twice for the discriminator) and of D2", above=0)
+    lr_pgan: float = setting(1e-5, "Adam of the layout GAN; does not decay", above=0)
     layout_grad: str = setting(
         "stem", "the image's gradient enters the layout by SPADE's stem (released), or in full", ("stem", "full")
     )
     train_layout: bool = setting(True, "--no_train_layout: SPADE alone learns, on generated and real layouts")
     train_spade: bool = setting(True, "--no_train_spade: the layout generator alone learns")
 
-    lambda_pgan: float = setting(10.0, "weight of the layouts' WGAN-GP loss")
-    lambda_D2: float = setting(0.1, "weight of the unconditional image discriminator D2")
-    penalty_weight: float = setting(10.0, "of the gradient penalty within the WGAN-GP loss")
-    lambda_feat: float = setting(10.0, "weight of feature matching")
-    lambda_vgg: float = setting(10.0, "weight of the VGG-19 perceptual loss")
-    lambda_kld: float = setting(0.05, "weight of the style encoder's KL divergence")
-    temperature: float = setting(1.0, "of the Gumbel-softmax")
-    floor: float = setting(0.0, "probability added inside the sampler's logarithm (released code: 1e-5)")
+    lambda_pgan: float = setting(10.0, "weight of the layouts' WGAN-GP loss", at_least=0)
+    lambda_D2: float = setting(0.1, "weight of the unconditional image discriminator D2", at_least=0)
+    penalty_weight: float = setting(10.0, "of the gradient penalty within the WGAN-GP loss", at_least=0)
+    lambda_feat: float = setting(10.0, "weight of feature matching", at_least=0)
+    lambda_vgg: float = setting(10.0, "weight of the VGG-19 perceptual loss", at_least=0)
+    lambda_kld: float = setting(0.05, "weight of the style encoder's KL divergence", at_least=0)
+    temperature: float = setting(1.0, "of the Gumbel-softmax", above=0)
+    floor: float = setting(
+        0.0, "probability added inside the sampler's logarithm (released code: 1e-5)", at_least=0, at_most=1
+    )
     vgg_loss: bool = setting(True, "VGG-19 perceptual loss (--no_vgg_loss: without)")
     vgg_weights: str | None = harmless(None, "file of torchvision's VGG-19 weights; default: cache, else download")
     vgg_imagenet_normalisation: bool = setting(False, "normalise VGG's input (the published SPADE does not)")
 
-    log_every: int = harmless(20, "steps between lines of the log")
-    picture_every: int = harmless(500, "steps between pictures in the log")
-    save_every: int = harmless(5, "epochs between checkpoints; the last is always saved")
-    evaluate_every: int = harmless(5, "epochs between scores; 0: never")
+    log_every: int = harmless(20, "steps between lines of the log; 0: only the last", at_least=0)
+    picture_every: int = harmless(500, "steps between pictures in the log; 0: only the first and the last", at_least=0)
+    save_every: int = harmless(5, "epochs between checkpoints; 0: only the last, which is always saved", at_least=0)
+    evaluate_every: int = harmless(5, "epochs between scores; 0: never", at_least=0)
 
 
-def check_progressive(config, store, batch_sizes):
+def check_progressive(config, store, batch_sizes, epochs_at):
     """Refuses what cannot work, before anything is built. Raises UserError."""
-    check_num_eval(config)
-    power = config.max_dim >= 4 and config.max_dim & (config.max_dim - 1) == 0
-    require(power, "max_dim", config.max_dim, "a power of two from 4", "pass one")
     require(
         config.max_dim <= store.height,
         "max_dim",
@@ -87,20 +95,21 @@ def check_progressive(config, store, batch_sizes):
         "pass a smaller one, or prepare a larger store",
     )
     require(store.aspect in (1, 2), "store", config.store, "of aspect 1 or 2", "prepare it with --width H or 2*H")
-    require(config.epochs >= 1, "epochs", config.epochs, "at least 1", "pass a positive number")
-    check_widths(config)
+    for resolution, epochs in epochs_at.items():
+        wanted = "pairs of a resolution from 4 to --max_dim (which is not left out) and epochs from 0"
+        fits = resolution in [4 << i for i in range(config.max_dim.bit_length() - 2)] and epochs >= 0
+        fits = fits and (epochs > 0 or resolution < config.max_dim)
+        require(fits, "epochs_at", config.epochs_at, wanted, "mend the flag")
+    for resolution, batch in batch_sizes.items():
+        fits = resolution >= 4 and resolution & (resolution - 1) == 0 and batch >= 1
+        wanted = "pairs of a resolution, a power of two from 4, and a batch from 1"
+        require(fits, "batch_sizes", config.batch_sizes, wanted, "mend the flag")
     for batch in (config.batch_size, *batch_sizes.values()):
         check_batch(batch, config, len(store["train"]))
 
 
-def check_widths(config):
-    for flag in ("fmap_base", "fmap_max", "latent_dim"):
-        require(getattr(config, flag) >= 1, flag, getattr(config, flag), "at least 1", "pass a positive number")
-
-
 def check_finetune(config, store):
     """Refuses what cannot work, before anything is read or built. Raises UserError."""
-    check_num_eval(config)
     check_batch(config.batch_size, config, len(store["train"]))
     epochs = config.niter + config.niter_decay
     require(epochs > 0, "niter", config.niter, "positive, with --niter_decay", "raise one of them")

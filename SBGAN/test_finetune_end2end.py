@@ -18,7 +18,7 @@ from SPADE.evaluation.record import finish, stored_data
 @dataclass(frozen=True, kw_only=True)
 class ScoringSettings(evaluate.Scoring):
     name: str = setting(help="stage 3's checkpoints are in WEIGHTS/NAME")
-    epoch: int | None = setting(None, "stage 3's epoch; default the latest")
+    epoch: int | None = setting(None, "stage 3's epoch; default the latest", at_least=0)
     weights: str = setting("weights", "folder of all checkpoints")
 
 

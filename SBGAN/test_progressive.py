@@ -14,7 +14,7 @@ from SPADE.engine.config import setting
 @dataclass(frozen=True, kw_only=True)
 class BaselineScoring(evaluate.Scoring):
     name: str = setting(help="the baseline's checkpoints are in WEIGHTS/NAME")
-    pro_iter: int | None = setting(None, "its iteration; default the latest")
+    pro_iter: int | None = setting(None, "its iteration; default the latest", at_least=0)
     weights: str = setting("weights", "folder of all checkpoints")
 
 

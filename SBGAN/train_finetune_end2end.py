@@ -47,9 +47,9 @@ def run(config: FinetuneSettings) -> Path:
     folder = RunFolder(config, PREFIX, STAGE)
     if folder.saved:
         config, origin = continued(config, folder.saved.content)
-        layout = spade = None
+        stages = None
     else:
-        config, origin, layout, spade = starting_point(config, store)
+        config, origin, stages = starting_point(config, store)
 
     # --- Pretrained networks, scores ---
     vgg = perceptual_network(config, device)
@@ -73,9 +73,9 @@ def run(config: FinetuneSettings) -> Path:
     if folder.saved:
         networks = rebuild_networks(folder.saved.content["networks"], vgg, device)
     else:
-        d2_channels = spade["networks"]["discriminator"]["arguments"]["channels"]
-        networks = Networks(**load_networks(layout, spade, vgg, d2_channels, device))
-    return train(config, store, networks, folder, origin, device, make_pictures(store, device), evaluate)
+        learning = config.train_layout, config.train_spade
+        networks = Networks(**load_networks(stages["layout"], stages["spade"], *learning, vgg, device))
+    return train(config, store, networks, folder, origin, device, make_pictures(store, device), evaluate, stages)
 
 
 def rebuild_networks(records: dict, vgg, device) -> Networks:
@@ -93,7 +93,8 @@ def rebuild_networks(records: dict, vgg, device) -> Networks:
 
 
 def starting_point(config, store):
-    """The newest or the named checkpoints of stages 1 and 2: settings that name them, their paths, their contents."""
+    """The newest or the named checkpoints of stages 1 and 2: settings that name them, their paths, their contents (as
+    {"layout": ..., "spade": ...})."""
     weights = Path(config.weights)
     layout_path = checkpoint.newest(weights / config.layout_name, "layout", config.pro_iter, "pro_iter")
     spade_path = checkpoint.newest(weights / config.spade_name, "spade", config.spade_epoch, "spade_epoch")
@@ -103,7 +104,8 @@ def starting_point(config, store):
     if rank() == 0:
         print(f"starting from {layout_path} and {spade_path}")
     numbers = {"pro_iter": checkpoint.number_of(layout_path), "spade_epoch": checkpoint.number_of(spade_path)}
-    return replace(config, **numbers), {"layout": str(layout_path), "spade": str(spade_path)}, layout, spade
+    paths = {"layout": str(layout_path), "spade": str(spade_path)}
+    return replace(config, **numbers), paths, {"layout": layout, "spade": spade}
 
 
 def continued(config, saved: dict):

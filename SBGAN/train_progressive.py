@@ -7,7 +7,7 @@ from datasets.packed import open_store
 from SBGAN.baseline import image_domain
 from SBGAN.networks import ImageGenerator, ProgressiveDiscriminator
 from SBGAN.progressive_loop import train
-from SBGAN.schedule import make_phases, parse_batch_sizes
+from SBGAN.schedule import make_phases, parse_by_resolution
 from SBGAN.settings import BaselineSettings, check_progressive
 from SPADE.engine import config as settings
 from SPADE.engine.config import require
@@ -26,8 +26,9 @@ def check_sampler(config):
 
 def run(config: BaselineSettings) -> Path:
     store = open_store(config.store)
-    batch_sizes = parse_batch_sizes(config.batch_sizes)
-    check_progressive(config, store, batch_sizes)
+    batch_sizes = parse_by_resolution(config.batch_sizes, "batch_sizes")
+    epochs_at = parse_by_resolution(config.epochs_at, "epochs_at")
+    check_progressive(config, store, batch_sizes, epochs_at)
     check_sampler(config)
     device = start(pick(config.device))
     seed_everything(config.seed)
@@ -37,7 +38,8 @@ def run(config: BaselineSettings) -> Path:
     )
     generator = ImageGenerator(3, latent_dim=config.latent_dim, pixel_norm=config.pixel_norm, **shared)
     discriminator = ProgressiveDiscriminator(3, minibatch_stats=config.minibatch_stats, **shared)
-    phases = make_phases(config.max_dim, store["train"].draws_per_epoch, config.epochs, config.batch_size, batch_sizes)
+    epoch_images = store["train"].draws_per_epoch
+    phases = make_phases(config.max_dim, epoch_images, config.epochs, config.batch_size, batch_sizes, epochs_at)
     size = config.max_dim, config.max_dim * store.aspect
     networks = place(generator, device), place(discriminator, device)
     domain = image_domain(config, store, device, *find_extractor(config, *size, device))

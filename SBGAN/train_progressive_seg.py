@@ -14,7 +14,7 @@ from SBGAN.evaluation.scenes import layout_rows, score_layouts
 from SBGAN.losses import layout_entropy
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
 from SBGAN.progressive_loop import Domain, train
-from SBGAN.schedule import make_phases, parse_batch_sizes
+from SBGAN.schedule import make_phases, parse_by_resolution
 from SBGAN.settings import ProgressiveSettings, check_progressive
 from SPADE.engine import config as settings
 from SPADE.engine.data import data_record
@@ -61,8 +61,9 @@ def layout_domain(config, store, device) -> Domain:
 
 def run(config: ProgressiveSettings) -> Path:
     store = open_store(config.store)
-    batch_sizes = parse_batch_sizes(config.batch_sizes)
-    check_progressive(config, store, batch_sizes)
+    batch_sizes = parse_by_resolution(config.batch_sizes, "batch_sizes")
+    epochs_at = parse_by_resolution(config.epochs_at, "epochs_at")
+    check_progressive(config, store, batch_sizes, epochs_at)
     device = start(pick(config.device))
     seed_everything(config.seed)
 
@@ -72,7 +73,8 @@ def run(config: ProgressiveSettings) -> Path:
     num_classes = store.label_space.num_classes
     generator = LayoutGenerator(num_classes, latent_dim=config.latent_dim, pixel_norm=config.pixel_norm, **shared)
     discriminator = ProgressiveDiscriminator(num_classes, minibatch_stats=config.minibatch_stats, **shared)
-    phases = make_phases(config.max_dim, store["train"].draws_per_epoch, config.epochs, config.batch_size, batch_sizes)
+    epoch_images = store["train"].draws_per_epoch
+    phases = make_phases(config.max_dim, epoch_images, config.epochs, config.batch_size, batch_sizes, epochs_at)
     return train(
         config,
         phases,

@@ -46,6 +46,10 @@ def find_weights(url, path, without):
         return path
 
     cache = Path(torch.hub.get_dir()) / "checkpoints"
+    if str(cache).startswith("~"):  # PyTorch would make a folder of this name
+        raise UserError(
+            f"{name} is kept in the home directory, but there is none: set HOME or TORCH_HOME, or {without}"
+        )
     # The same file goes about under several names (pt_inception-..., weights-inception-...) with one hash at the end.
     cached = sorted(cache.glob(f"*-{_hash_in_name(name)}.pth"))
     if cached:

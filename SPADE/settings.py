@@ -11,7 +11,7 @@ from SPADE.networks import UPSAMPLINGS
 class ImageScores:
     """The flags of all programs that score images, in training or after it."""
 
-    num_eval: int = harmless(500, "images of a score")
+    num_eval: int = harmless(500, "images of a score", at_least=2)
     inception_weights: str | None = harmless(None, "file of the FID Inception; default: cache, else download")
     feature_extractor: str | None = harmless(
         None, "TorchScript or .pt2, uint8 [N,3,H,W] -> [N,D], instead of Inception"
@@ -21,49 +21,41 @@ class ImageScores:
 
 @dataclass(frozen=True, kw_only=True)
 class SpadeSettings(ImageScores, RunSettings):
-    batch_size: int = setting(24, "over all processes")
-    niter: int = setting(100, "epochs at the full learning rate")
-    niter_decay: int = setting(100, "further epochs, learning rate linearly to 0")
-    lr: float = setting(2e-4, "Adam; the generator gets half of it, the discriminator twice (TTUR)")
+    batch_size: int = setting(24, "over all processes", at_least=1)
+    niter: int = setting(100, "epochs at the full learning rate", at_least=0)
+    niter_decay: int = setting(100, "further epochs, learning rate linearly to 0", at_least=0)
+    lr: float = setting(2e-4, "Adam; the generator gets half of it, the discriminator twice (TTUR)", above=0)
 
-    ngf: int = setting(64, "generator channels at its last block but one")
-    hidden: int = setting(128, "hidden channels of each modulation")
+    ngf: int = setting(64, "generator channels at its last block but one", at_least=1)
+    hidden: int = setting(128, "hidden channels of each modulation", at_least=1)
     upsampling: str = setting("normal", "doublings from the start to the image", choices=tuple(UPSAMPLINGS))
-    ndf: int = setting(64, "discriminator channels of the first layer")
-    d_layers: int = setting(4, "layers of each patch discriminator before its score")
-    d_last_stride: int = setting(1, "stride of the last of them: 1 as SPADE published, 2 as in SB-GAN's fork")
+    ndf: int = setting(64, "discriminator channels of the first layer", at_least=1)
+    d_layers: int = setting(4, "layers of each patch discriminator before its score", at_least=2)
+    d_last_stride: int = setting(1, "stride of the last of them: 1 as SPADE published, 2 as in SB-GAN's fork", (1, 2))
     use_vae: bool = setting(False, "style encoder: the generator starts from the style of the image")
-    style_dim: int = setting(256, "length of the style vector")
+    style_dim: int = setting(256, "length of the style vector", at_least=1)
 
-    lambda_feat: float = setting(10.0, "weight of feature matching")
-    lambda_vgg: float = setting(10.0, "weight of the VGG-19 perceptual loss")
-    lambda_kld: float = setting(0.05, "weight of the style encoder's KL divergence")
+    lambda_feat: float = setting(10.0, "weight of feature matching", at_least=0)
+    lambda_vgg: float = setting(10.0, "weight of the VGG-19 perceptual loss", at_least=0)
+    lambda_kld: float = setting(0.05, "weight of the style encoder's KL divergence", at_least=0)
     vgg_loss: bool = setting(True, "VGG-19 perceptual loss (--no_vgg_loss: without)")
     vgg_weights: str | None = harmless(None, "file of torchvision's VGG-19 weights; default: cache, else download")
     vgg_imagenet_normalisation: bool = setting(False, "normalise VGG's input (the published SPADE does not)")
 
-    log_every: int = harmless(20, "steps between lines of the log")
-    picture_every: int = harmless(500, "steps between pictures in the log")
-    save_every: int = harmless(10, "epochs between checkpoints; the last is always saved")
-    evaluate_every: int = harmless(10, "epochs between scores; 0: never")
+    log_every: int = harmless(20, "steps between lines of the log; 0: only the last", at_least=0)
+    picture_every: int = harmless(500, "steps between pictures in the log; 0: only the first and the last", at_least=0)
+    save_every: int = harmless(10, "epochs between checkpoints; 0: only the last, which is always saved", at_least=0)
+    evaluate_every: int = harmless(10, "epochs between scores; 0: never", at_least=0)
 
     @property
     def d_strides(self):
         return (2,) * (self.d_layers - 1) + (self.d_last_stride,)
 
 
-def check_num_eval(config):
-    """Raises UserError: one sample has no covariance."""
-    require(config.num_eval >= 2, "num_eval", config.num_eval, "at least 2", "pass a larger number")
-
-
 def check(config, store):
     """Refuses what cannot work, before anything is built. Raises UserError."""
-    check_num_eval(config)
     check_batch(config.batch_size, config, len(store["train"]))
     check_image_size(store, config.upsampling, config.store)
-    require(config.d_layers >= 2, "d_layers", config.d_layers, "at least 2", "pass a larger number")
-    require(config.d_last_stride in (1, 2), "d_last_stride", config.d_last_stride, "1 or 2", "pass one of them")
     require(config.niter + config.niter_decay > 0, "niter", config.niter, "positive with --niter_decay", "raise one")
 
 

@@ -28,7 +28,7 @@ from SPADE.training_loop import STAGE, pictures
 @dataclass(frozen=True, kw_only=True)
 class TestSettings(Scoring):
     name: str = setting(help="stage 2's checkpoints are in WEIGHTS/NAME")
-    epoch: int | None = setting(None, "its epoch; default the latest")
+    epoch: int | None = setting(None, "its epoch; default the latest", at_least=0)
     weights: str = setting("weights", "folder of all checkpoints")
 
 

@@ -208,7 +208,7 @@ def _palette_to_train_ids(path, indices, colours, space, palette) -> np.ndarray:
     if palette == "ids":
         return space.remap(indices, path)
     if palette == "colours" or not space.has_raw_ids:
-        return space.remap_colours(colours[indices], path)
+        return space.remap_palette(indices, colours, path)
     used = np.unique(indices).tolist()
     by_id = [space.classes_of_id(i) for i in used]
     by_colour = [space.classes_of_colour(tuple(colours[i].tolist())) for i in used]
@@ -222,7 +222,7 @@ def _palette_to_train_ids(path, indices, colours, space, palette) -> np.ndarray:
         return space.remap(indices, path)
     except UserError as by_index:
         try:
-            return space.remap_colours(colours[indices], path)
+            return space.remap_palette(indices, colours, path)
         except UserError:
             raise by_index from None
 

@@ -57,6 +57,11 @@ class LabelSpace:
         return np.array([c.colour for c in self.classes], dtype=np.uint8)
 
     @property
+    def has_own_colours(self) -> bool:
+        """Does every class have a colour that no other has?"""
+        return len({c.colour for c in self.classes}) == self.num_classes
+
+    @property
     def has_raw_ids(self) -> bool:
         return any(c.raw_ids for c in self.classes)
 
@@ -105,6 +110,17 @@ class LabelSpace:
             self._refuse_unlisted("colour", unknown, path)
         train_ids = np.array([classes[0] if classes else self.unlisted for classes in owners], dtype=np.uint8)
         return train_ids[where.reshape(packed.shape)]
+
+    def remap_palette(self, indices: np.ndarray, palette: np.ndarray, path) -> np.ndarray:
+        """Palette indices uint8 [H,W], colours uint8 [256,3] -> train ids uint8 [H,W], by the colours shown."""
+        if self.is_own_palette(indices, palette):  # then shared colours are no riddle
+            return indices
+        return self.remap_colours(palette[indices], path)
+
+    def is_own_palette(self, indices: np.ndarray, palette: np.ndarray) -> bool:
+        """Is it the form that layouts are written in: index = train id, shown in the colour of its class?"""
+        used = np.unique(indices)
+        return bool(used[-1] < self.num_classes and (palette[used] == self.colours[used]).all())
 
     def _refuse_unlisted(self, kind: str, pixels: dict, path) -> None:
         """`pixels`: id or colour that isn't in the table -> how many pixels have it"""

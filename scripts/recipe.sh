@@ -1,8 +1,9 @@
-# Sourced by every recipe, after its settings.sh: makes the packed store if needed and runs one program on it.
+# What the recipes are made of: makes the packed store if needed and runs one program on it. Sourced after settings.sh.
 #
-# From settings.sh: dataset, height, width, prepare, stage1, stage2, stage3, scoring (arrays of flags).
+# From settings.sh: dataset, height, width, prepare, stage1, stage2, stage3, scoring (arrays of flags); where its name
+# for datasets.prepare is another, source_kind; where numbers depend on the store, a function `choose` that sets them.
 # From the environment: gpus (processes, by torchrun), source, store, weights, logs, results, name, pro_iter, spade_epoch.
-# A recipe's further flags go to its program, where they come last and so win; --source and --store are read here too.
+# A recipe's further flags go to its program, where they come last and so win; `begin` takes those that are read here.
 
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
@@ -36,40 +37,56 @@ take() {
     done
 }
 
-prepare_store() {
-    if [ -e "$store/index.json" ]; then return; fi
-    local from=()
-    if [ "$dataset" != toy_street ]; then # which is drawn: a `source` in the environment is another data set's
-        [ -n "${source:-}" ] ||
-            refuse "there is no packed store $store yet; add --source DIR, the folder that holds $dataset"
-        from=(--source "$source")
-    fi
-    python -m datasets.prepare "$dataset" ${from[@]+"${from[@]}"} --out "$store" "${prepare[@]}"
+# begin ARGUMENTS...: takes what the recipes themselves read, and leaves the program's flags in `rest`.
+begin() {
+    local own="source store"
+    if [ "${source_kind:-}" = folder ]; then own+=" images labels labelspace palette image_ending label_ending"; fi
+    take "$own" "$@"
+    prepare_store
+    if declare -F choose >/dev/null; then choose $(facts); fi
 }
 
-# run MODULE FLAGS... -- ARGUMENTS...: a program with the recipe's flags, then the caller's.
+prepare_store() {
+    if [ -e "$store/index.json" ]; then
+        [ -z "${source:-}${images:-}" ] || echo "note: $store is there already; delete it to prepare it anew" >&2
+        return
+    fi
+    local from=() missing="there is no packed store $store yet; add --source DIR, the folder that holds"
+    case "${source_kind:-$dataset}" in
+        toy_street) ;; # which is drawn: a `source` in the environment is another data set's
+        folder)
+            images="${images:-${source:+$source/images}}"
+            labels="${labels:-${source:+$source/labels}}"
+            [[ -n "$images" && -n "$labels" ]] || refuse "$missing images and labels, or --images DIR --labels DIR"
+            for flag in images labels labelspace palette image_ending label_ending; do
+                if [ -n "${!flag:-}" ]; then from+=("--$flag" "${!flag}"); fi
+            done
+            ;;
+        *)
+            [ -n "${source:-}" ] || refuse "$missing $dataset"
+            from=(--source "$source")
+            ;;
+    esac
+    python -m datasets.prepare "${source_kind:-$dataset}" ${from[@]+"${from[@]}"} --out "$store" "${prepare[@]}"
+}
+
+facts() { # of the store: training images, rows, columns, classes
+    python -c '
+import sys
+from datasets.errors import exit_on_user_error
+from datasets.packed import open_store
+store = exit_on_user_error(open_store)(sys.argv[1])
+print(len(store["train"]), store.height, store.width, store.label_space.num_classes)' "$store"
+}
+
+# run MODULE FLAGS...: a program with the recipe's flags, then the caller's.
 run() {
-    local module="$1" flags=()
-    shift
-    while [ "$1" != -- ]; do flags+=("$1"); shift; done
-    shift
-    take "source store" "$@"
-    prepare_store
-    flags=(--store "$store" --weights "$weights" "${flags[@]}" ${rest[@]+"${rest[@]}"})
+    local module="$1" flags
+    flags=(--store "$store" --weights "$weights" "${@:2}" ${rest[@]+"${rest[@]}"})
     if [ "$gpus" -gt 1 ]; then
         # Stopped by a signal, a step and its checkpoint may take longer than torchrun's 30 s.
         torchrun --standalone --shutdown_timeout 120 --nproc_per_node "$gpus" -m -- "$module" "${flags[@]}"
     else
         python -m "$module" "${flags[@]}"
     fi
-}
-
-# compare ARGUMENTS...: both tests with the caller's flags, then the table of the paper.
-compare() {
-    take "source store weights results name" "$@"
-    export source store weights results name
-    bash "$root/scripts/$dataset/test_progressive.sh" ${rest[@]+"${rest[@]}"}
-    bash "$root/scripts/$dataset/test_finetune_end2end.sh" ${rest[@]+"${rest[@]}"}
-    echo
-    python -m SBGAN.compare --results "$results" --name "$name"
 }

@@ -1,4 +1,5 @@
 # Sourced by the other scripts: `setup FILE` activates .venv (made if no environment is active) and installs FILE once.
+# A PyTorch that is there and fits (2.9 or newer) stays as it is, and so does its torchvision.
 # Conda's base environment does not count as active: it is everybody's, and conda itself lives in it.
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -24,14 +25,20 @@ activate() { # the repository's own environment, if none is active and it is the
     fi
 }
 
+kept_torch() { # sets `kept`: pip's constraints for the PyTorch that is installed; empty if there is none
+    command -v python >/dev/null || refuse "there is no python here; activate an environment that has one"
+    kept="$(python "$root/scripts/kept_torch.py")" || exit $?
+}
+
 require_torch() {
-    python -c 'import sys, importlib.util; sys.exit(importlib.util.find_spec("torch") is None)' 2>/dev/null ||
-        refuse "$(command -v python || echo python) has no PyTorch; let bash scripts/demo.sh set up $root/.venv," \
-            "or activate an environment with requirements.txt"
+    local advice="let bash scripts/demo.sh set up $root/.venv, or activate an environment with requirements.txt"
+    command -v python >/dev/null || refuse "there is no python here; $advice"
+    kept_torch
+    [ -n "$kept" ] || refuse "$(command -v python) has no PyTorch; $advice"
 }
 
 setup() {
-    local requirements="$root/$1" installed folder
+    local requirements="$root/$1" installed folder constraints
     if [ -z "$(environment)" ] && [ ! -f "$root/.venv/bin/activate" ]; then
         python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
             refuse "python3 is missing or older than 3.10; install a newer one, or activate an environment that has one"
@@ -40,12 +47,17 @@ setup() {
             refuse "$root/.venv cannot be made; install Python's venv (apt install python3-venv), or activate your own"
     fi
     activate
-    # A copy of what was installed tells a second call that there is nothing to do.
+    kept_torch # first, since what was installed once may have been changed since
     folder="$(environment)"
-    installed="$folder/.sbgan-$1"
-    if ! cat "$root/requirements.txt" "$requirements" | cmp -s - "$installed"; then
-        echo "installing $1 into $folder"
-        python -m pip install --quiet --disable-pip-version-check -r "$requirements" ||
+    installed="$folder/.sbgan-$1" # a copy of what was installed: a second call has nothing to do
+    if [ -z "$kept" ] || ! cat "$root/requirements.txt" "$requirements" | cmp -s - "$installed"; then
+        constraints="$root/constraints.txt"
+        if [ -n "$kept" ]; then
+            constraints="$installed.constraints"
+            echo "$kept" >"$constraints"
+        fi
+        echo "installing $1 into $folder${kept:+ beside $(echo $kept)}"
+        python -m pip install --quiet --disable-pip-version-check -r "$requirements" -c "$constraints" ||
             refuse "$requirements cannot be installed; mend what pip says, or connect to the network, and run this again"
         cat "$root/requirements.txt" "$requirements" >"$installed"
     fi

@@ -36,17 +36,17 @@ class Sizes:
     """Published widths by default."""
 
     store: str | None = setting(None, "packed data set, aspect 2, for its layouts and images; default drawn streets")
-    height: int = setting(256, "of images; the width is twice that")
-    batch_size: int = setting(1, "of inference and of stages 2 and 3")
-    layout_height: int = setting(64, "of stage 1's layouts, a power of two")
-    layout_batch_size: int = setting(8, "of stage 1")
-    joint_layout_height: int = setting(256, "of stage 3's layouts, a power of two")
+    height: int = setting(256, "of images; the width is twice that", at_least=1)
+    batch_size: int = setting(1, "of inference and of stages 2 and 3", at_least=1)
+    layout_height: int = setting(64, "of stage 1's layouts", at_least=4, power_of_two=True)
+    layout_batch_size: int = setting(8, "of stage 1", at_least=1)
+    joint_layout_height: int = setting(256, "of stage 3's layouts", at_least=4, power_of_two=True)
     upsampling: str = setting("more", "doublings from SPADE's start to the image", tuple(UPSAMPLINGS))
-    ngf: int = setting(64, "SPADE's width")
-    hidden: int = setting(128, "hidden channels of each modulation")
-    ndf: int = setting(64, "width of the image discriminators")
-    fmap_base: int = setting(8192, "block i of the layout GAN has fmap_base / 2^(i+1) channels,")
-    fmap_max: int = setting(512, "but never more than this")
+    ngf: int = setting(64, "SPADE's width", at_least=1)
+    hidden: int = setting(128, "hidden channels of each modulation", at_least=1)
+    ndf: int = setting(64, "width of the image discriminators", at_least=1)
+    fmap_base: int = setting(8192, "block i of the layout GAN has fmap_base / 2^(i+1) channels,", at_least=1)
+    fmap_max: int = setting(512, "but never more than this", at_least=1)
     neighbourhoods_on: str = setting("cpu", "types of devices where modulations are those of distinct neighbourhoods")
 
 

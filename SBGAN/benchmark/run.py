@@ -34,9 +34,9 @@ from SPADE.engine.precision import PRECISIONS
 class BenchmarkSettings(Sizes):
     cases: str = setting(",".join(CASES), "which ones, separated by commas")
     precisions: str = setting("fp32", "of the product's form, separated by commas; the plain form is float32")
-    repeats: int = setting(5, "timed steps of each form")
+    repeats: int = setting(5, "timed steps of each form", at_least=1)
     device: str | None = setting(None, "cpu, cuda or cuda:N; default cuda if there is one")
-    threads: int = setting(0, "of PyTorch on the CPU; 0: as PyTorch finds best")
+    threads: int = setting(0, "of PyTorch on the CPU; 0: as PyTorch finds best", at_least=0)
     memory: bool = setting(True, "measure peak memory (--no_memory: leave it out)")
     json: str = setting("", "file for the figures; default none")
     peak_of: str = setting("", "only print the peak memory of one form ('plain', 'product fp32', ...), in bytes")
@@ -127,7 +127,6 @@ def run(config: BenchmarkSettings) -> dict:
     names = config.cases.split(",")
     for name in names:
         require(name in CASES, "cases", name, f"out of {', '.join(CASES)}", "name one of them, or several")
-    require(config.repeats >= 1, "repeats", config.repeats, "at least 1", "pass a positive number")
     require(config.peak_of in ("", *FORMS), "peak_of", config.peak_of, f"one of {', '.join(FORMS)}", "name one")
     forms = ["plain", *(f"product {name}" for name in config.precisions.split(","))]
     for name in forms:

@@ -16,12 +16,15 @@ KINDS = ("train_ids", "raw_ids", "colours")
 def read_layout(path: Path, label_space, kind: str) -> np.ndarray:
     """train ids uint8 [H,W]. kind: how the file says classes; a colour-coded file is read by its colours anyway."""
     pixels, palette = read_label_pixels(path)
-    if palette is not None and (kind == "colours" or shows_classes(pixels, palette, label_space, kind)):
-        pixels = palette[pixels]  # [H,W,3]
     if pixels.ndim == 3:
         return label_space.remap_colours(pixels, path)
-    if kind == "colours":
+    if palette is None and kind == "colours":
         raise UserError(f"{path}: ids in grey values, wanted colours; say --layout_kind train_ids or raw_ids")
+    if palette is not None:
+        if kind == "colours" or shows_classes(pixels, palette, label_space, kind):
+            return label_space.remap_palette(pixels, palette, path)
+        if kind == "train_ids" and label_space.is_own_palette(pixels, palette):
+            return pixels
     labels = read_raw_ids(path)
     if kind == "raw_ids":
         return label_space.remap(labels, path)

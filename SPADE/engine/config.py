@@ -3,46 +3,97 @@
 import argparse
 import dataclasses
 import json
+import math
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args, get_type_hints
 
 from datasets.errors import UserError
 
 
-def setting(default=dataclasses.MISSING, help="", choices=None, harmless=False, also=()):
-    """A field of a settings dataclass; without a default the flag is required. also: other names of the flag."""
-    metadata = {"help": help, "choices": choices, "harmless": harmless, "also": also}
+@dataclass(frozen=True)
+class Range:
+    """The numbers that a setting may be; they are finite in any case."""
+
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    power_of_two: bool = False
+
+    def __contains__(self, value) -> bool:
+        return (
+            math.isfinite(value)
+            and (self.at_least is None or value >= self.at_least)
+            and (self.above is None or value > self.above)
+            and (self.at_most is None or value <= self.at_most)
+            and (not self.power_of_two or (value > 0 and value & (value - 1) == 0))
+        )
+
+    def __str__(self) -> str:
+        limits = ("at least", self.at_least), ("above", self.above), ("at most", self.at_most)
+        words = ["a power of two"] if self.power_of_two else []
+        words += [f"{word} {limit}" for word, limit in limits if limit is not None]
+        return ", ".join(words) or "a finite number"
+
+
+def setting(default=dataclasses.MISSING, help="", choices=None, harmless=False, also=(), **limits):
+    """A field of a settings dataclass; without a default the flag is required.
+
+    also: other names of the flag; limits: of a number, the arguments of `Range`.
+    """
+    metadata = {"help": help, "choices": choices, "harmless": harmless, "also": also, "range": Range(**limits)}
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def harmless(default=dataclasses.MISSING, help="", choices=None):
+def harmless(default=dataclasses.MISSING, help="", choices=None, **limits):
     """A setting that may change when a run is continued: it touches neither networks nor data nor their course."""
-    return setting(default, help, choices, harmless=True)
+    return setting(default, help, choices, harmless=True, **limits)
 
 
 class Parser(argparse.ArgumentParser):
+    """Complains as all programs here do, and shows its description as it is written."""
+
+    def __init__(self, program: str, description: str | None = None):
+        layout = argparse.RawDescriptionHelpFormatter
+        super().__init__(prog=program, description=description, allow_abbrev=False, formatter_class=layout)
+
     def error(self, message):
         raise UserError(f"{self.prog}: {message}; see --help")
 
 
-def parse(cls, arguments=None, program=None):
-    """Command line -> instance of the settings dataclass. A boolean `x` has the flags --x and --no_x."""
-    parser = Parser(prog=program, allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+class Switch(argparse.Action):
+    """A boolean `x` has the flags --x and --no_x."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        setattr(namespace, self.dest, option_string == f"--{self.dest}")
+
+
+def parse(cls, arguments=None, program=None, description=None):
+    """Command line -> instance of the settings dataclass, whose numbers are all in their ranges.
+
+    description: what --help begins with, the program's docstring.
+    """
+    config = cls(**vars(make_parser(cls, program, description).parse_args(arguments)))
+    check_ranges(config)
+    return config
+
+
+def make_parser(cls, program=None, description=None) -> Parser:
+    parser = Parser(program, description)
     for field in dataclasses.fields(cls):
         add_flag(parser, field, get_type_hints(cls)[field.name])
-    return cls(**vars(parser.parse_args(arguments)))
+    needed = [field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING]
+    parser.usage = " ".join([f"python -m {program}", *(f"--{name} {name.upper()}" for name in needed), "[more flags]"])
+    return parser
 
 
 def add_flag(parser, field, kind):
-    flag, text = f"--{field.name}", field.metadata.get("help") or " "
-    required = field.default is dataclasses.MISSING
+    flag, required = f"--{field.name}", field.default is dataclasses.MISSING
     default = None if required else field.default
+    text = help_text(field, kind)
     if kind is bool:
-        parser.add_argument(flag, action="store_true", default=default, help=text)
-        parser.add_argument(
-            f"--no_{field.name}", dest=field.name, action="store_false", default=default, help=argparse.SUPPRESS
-        )
+        parser.add_argument(flag, f"--no_{field.name}", action=Switch, nargs=0, default=default, help=text)
         return
     optional = [k for k in get_args(kind) if k is not type(None)]  # int | None -> int
     parser.add_argument(
@@ -56,16 +107,31 @@ def add_flag(parser, field, kind):
     )
 
 
+def help_text(field, kind) -> str:
+    """What a setting is, its range if it is a number, and its default if it has one."""
+    notes = []
+    if (kind in (int, float) or set(get_args(kind)) & {int, float}) and not field.metadata.get("choices"):
+        limits = field.metadata.get("range", Range())
+        notes += [str(limits)] if limits != Range() else []
+    if field.default is dataclasses.MISSING:
+        notes.append("required")
+    elif field.default not in (None, ""):
+        notes.append(f"default {field.default}" if kind is not bool else f"default {'on' if field.default else 'off'}")
+    text = field.metadata.get("help", "")
+    return (f"{text} ({'; '.join(notes)})" if notes else text).strip().replace("%", "%%")
+
+
+def check_ranges(config):
+    """Raises UserError for the first number that is out of its setting's range."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            wanted = field.metadata.get("range", Range())
+            require(value in wanted, field.name, value, wanted, "pass such a number")
+
+
 def to_dict(config) -> dict:
     return dataclasses.asdict(config)
-
-
-def from_dict(cls, values: dict):
-    """Inverse of to_dict; an unknown key is an error."""
-    unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
-    if unknown:
-        raise UserError(f"settings of {cls.__name__} have unknown keys {unknown}; was the file edited or is it newer?")
-    return cls(**values)
 
 
 def save(config, path: Path):

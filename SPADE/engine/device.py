@@ -5,6 +5,7 @@ import ctypes
 import hashlib
 import os
 import random
+import re
 
 import numpy as np
 import torch
@@ -19,12 +20,13 @@ def pick(name: str | None = None) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
         if name == "cpu" and os.environ.get("RANK", "0") == "0":
             print("no CUDA device found: running on the CPU", flush=True)
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UserError(f"--device is {name}, but must be cpu, cuda or cuda:N") from error
+    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", name):
+        raise UserError(f"--device is {name!r}, but must be cpu, cuda or cuda:N; pass one of these")
+    device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"--device is {name}, but PyTorch sees no CUDA device here; leave the flag out or pass cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"--device is {name}, but must be below cuda:{torch.cuda.device_count()}; pass a lower number")
     return device
 
 

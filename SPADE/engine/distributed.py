@@ -16,22 +16,53 @@ from SPADE.engine.watch import waiting_for_others
 BATCH = 16  # rows that are computed at once of what is shared out
 # Process 0 may be busy with scores for longer than NCCL's ten minutes; who dies or hangs is found by `together`.
 TIMEOUT = timedelta(hours=2)
+LAUNCH = "start several processes by torchrun, or unset WORLD_SIZE for one"
+
+
+def launched_processes() -> int:
+    """How many processes torchrun's environment says there are, 1 without it. Raises UserError if it says nonsense."""
+    if "WORLD_SIZE" not in os.environ:
+        return 1
+    count = environment_number("WORLD_SIZE", at_least=1)
+    if count > 1:
+        for name, limit in (("RANK", count), ("MASTER_PORT", 1 << 16)):
+            if environment_number(name) >= limit:
+                raise UserError(f"{name} is {os.environ[name]}, but must be below {limit}; {LAUNCH}")
+        if not os.environ.get("MASTER_ADDR"):
+            raise UserError(f"MASTER_ADDR is not set in the environment, but WORLD_SIZE is {count}; {LAUNCH}")
+    return count
+
+
+def environment_number(name: str, at_least: int = 0) -> int:
+    text = os.environ.get(name)
+    if text is None or not (text.isascii() and text.strip().isdigit()) or int(text) < at_least:
+        found = "not set" if text is None else repr(text)
+        raise UserError(f"{name} is {found} in the environment, but must be a number from {at_least}; {LAUNCH}")
+    return int(text)
 
 
 def start(device: torch.device) -> torch.device:
     """A program begins: joins the group that torchrun's environment describes; returns this process's device."""
     if device.type == "cpu":
         keep_freed_memory()
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+    if launched_processes() == 1:
         return device
     if device.type == "cuda":
-        local, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        local, count = environment_number("LOCAL_RANK"), torch.cuda.device_count()
         if local >= count:
             raise UserError(f"process {local} of this machine has no GPU, there are {count}; start fewer processes")
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
     if not dist.is_initialized():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        try:
+            dist.init_process_group(backend, timeout=TIMEOUT)
+        except (ValueError, RuntimeError) as error:  # an address that is none or another's, a port that is taken
+            where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"the processes cannot meet at {where}, MASTER_ADDR:MASTER_PORT ({reason}); {LAUNCH}"
+            ) from error
     return device
 
 

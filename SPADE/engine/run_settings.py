@@ -1,11 +1,11 @@
 """The flags that every training has, and which of all flags may differ when a run is continued."""
 
 import dataclasses
-import os
 from dataclasses import dataclass
 
 from datasets.errors import UserError
 from SPADE.engine.config import harmless, require, setting
+from SPADE.engine.distributed import launched_processes
 from SPADE.engine.precision import PRECISIONS
 
 
@@ -16,28 +16,30 @@ class RunSettings:
     weights: str = harmless("weights", "folder of all checkpoints")
     logs: str = harmless("logs", "folder of all TensorBoard logs")
     device: str | None = harmless(None, "cpu, cuda or cuda:N; default cuda if there is one")
-    seed: int = setting(0, "of weights, noise and order of data")
+    seed: int = setting(0, "of weights, noise and order of data", at_least=0, at_most=2**63 - 1)
 
     precision: str = setting("fp32", "of products: float32, TF32 (GPUs), bfloat16 by autocast", choices=PRECISIONS)
-    micro_batch: int = harmless(0, "images that one process handles at a time, to fit its memory; 0: its whole share")
+    micro_batch: int = harmless(
+        0, "images that one process handles at a time, to fit its memory; 0: its whole share", at_least=0
+    )
     deterministic: bool = harmless(False, "the same bits on a GPU too, slower; PyTorch warns where it cannot")
     ema: bool = setting(True, "moving average of the generators' weights, which is scored and sampled (--no_ema)")
-    ema_images: int = setting(10_000, "its half-life in images, but at most a 20th of those seen")
+    ema_images: int = setting(10_000, "its half-life in images, but at most a 20th of those seen", at_least=0)
 
-    resume_every: int = harmless(1000, "steps between checkpoints to continue from (the newest two stay); 0: none")
-    keep: int = harmless(0, "newest checkpoints to keep beside those that other runs start from; 0: all")
+    resume_every: int = harmless(
+        1000, "steps between checkpoints to continue from (the newest two stay); 0: none", at_least=0
+    )
+    keep: int = harmless(0, "newest checkpoints to keep beside those that other runs start from; 0: all", at_least=0)
     on_save_error: str = harmless("stop", "when a checkpoint cannot be written", choices=("stop", "continue"))
 
 
 def check_batch(batch: int, config: RunSettings, num_images: int):
     """A batch over all processes, of which torchrun's environment says how many there are. Raises UserError."""
-    processes = int(os.environ.get("WORLD_SIZE", 1))
-    require(batch >= 1, "batch_size", batch, "at least 1", "pass a positive number")
+    processes = launched_processes()
     wanted = f"at most {num_images}, the training images of {config.store}"
     require(batch <= num_images, "batch_size", batch, wanted, "take a smaller batch")
     wanted = f"a multiple of {processes}, the number of processes that share it"
     require(batch % processes == 0, "batch_size", batch, wanted, "take another batch, or fewer processes")
-    require(config.micro_batch >= 0, "micro_batch", config.micro_batch, "at least 0", "pass 0 for whole batches")
 
 
 def reconcile(saved: dict, config, images_seen: int, constant_images=None) -> list[str]:

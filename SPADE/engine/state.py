@@ -13,6 +13,7 @@ class TrainingState:
     optimizers: dict[str, torch.optim.Optimizer]
     averages: dict[str, torch.nn.Module] = field(default_factory=dict)  # of some of the networks, by the same names
     images_seen: int = 0
+    inherited: dict[str, int] = field(default_factory=dict)  # average -> images it had seen before this training
     skipped: dict[str, int] = field(default_factory=dict)  # loss term -> steps not made because of it
 
     def shown(self, name: str) -> torch.nn.Module:
@@ -21,9 +22,29 @@ class TrainingState:
 
     def average(self, images: int, images_seen: int, half_life: float):
         """After a step on `images`, the last of `images_seen` that the averaged networks were trained on."""
-        keep = ema.decay(images, images_seen, half_life)
         for name, average in self.averages.items():
+            keep = ema.decay(images, images_seen + self.inherited.get(name, 0), half_life)
             ema.update(average, self.networks[name], keep)
+
+    def inherit(self, stages: dict[str, tuple[str, dict]]) -> list[str]:
+        """Takes over what other trainings left of these networks beside their weights: averages with their count of
+        images, and moments. Returns the names of what was not there and begins anew.
+
+        stages: network -> (its name there, content of that training's checkpoint).
+        """
+        anew = []
+        for name, (there, content) in stages.items():
+            record, optimizers = content["networks"][there], content.get("optimizers", {})
+            if name in self.averages and "average" in record:
+                self.averages[name].load_state_dict(record["average"])
+                self.inherited[name] = content["images_seen"]
+            elif name in self.averages:
+                anew.append(f"average of {name}")
+            if name in self.optimizers and there in optimizers:
+                self.optimizers[name].load_state_dict(optimizers[there])
+            elif name in self.optimizers:
+                anew.append(f"moments of {name}")
+        return anew
 
     def record(self, config, data: dict) -> dict:
         """The content of a checkpoint."""
@@ -35,6 +56,7 @@ class TrainingState:
                 name: checkpoint.record(network, self.averages.get(name)) for name, network in self.networks.items()
             },
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "inherited": dict(self.inherited),
             "skipped": dict(self.skipped),
         }
 
@@ -47,4 +69,5 @@ class TrainingState:
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(content["optimizers"][name])
         self.images_seen = content["images_seen"]
+        self.inherited.update(content.get("inherited", {}))  # checkpoints of before have none
         self.skipped.update(content["skipped"])

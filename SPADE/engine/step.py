@@ -20,6 +20,17 @@ def frozen(*networks):
             p.requires_grad_(True)
 
 
+@contextlib.contextmanager
+def unmoved(network):
+    """Inside, a network in training mode writes its running statistics and spectral vectors; then they are put back."""
+    before = [buffer.clone() for buffer in network.buffers()]
+    try:
+        yield
+    finally:
+        for buffer, value in zip(network.buffers(), before, strict=True):
+            buffer.copy_(value)
+
+
 def adam(parameters, beta2: float, lr: float = 1e-3):
     """All optimisers here. Fused: one launch for all parameters, and it can leave a step out without being told by the
     host (see `Guard`)."""

@@ -60,26 +60,33 @@ class Watch(threading.Thread):
         self.left, self.beats = "", 0
         self.heard = dict.fromkeys(self.peers, (None, 0))  # their last report, and for how many rounds it is the last
         self.unanswered = 0  # seconds since the store answered
+        self.over = threading.Event()
+        self.store_watch = threading.Thread(target=self.look_at_store, daemon=True)
 
     def run(self):
-        threading.Thread(target=self.look_at_store, daemon=True).start()
-        while True:
+        self.store_watch.start()
+        while not self.over.is_set():
             try:
                 self.publish()
                 for peer in self.peers:
                     self.look_at(peer)
             except RuntimeError:
-                time.sleep(5)
-                if not self.left:
+                if not self.over.wait(5):
                     end(f"{keeper()} has ended")
                 return
             self.unanswered = 0
-            time.sleep(1)
+            self.over.wait(1)
+
+    def stop(self):
+        """Ends both threads: one that is in a call of the store when the interpreter goes would abort the process."""
+        self.over.set()
+        self.join()
+        self.store_watch.join()
 
     def look_at_store(self):
         """Where what keeps it is stopped or cut off, asking it neither returns nor raises."""
         while self.is_alive():
-            time.sleep(1)
+            self.join(1)
             self.unanswered += 1
             if self.unanswered > 2 * SILENCE:
                 end(f"{keeper()} has not answered for {self.unanswered} s: stopped or cut off")
@@ -134,16 +141,15 @@ def together():
     watch.start()
     try:
         yield
-    except (SystemExit, RuntimeError) as error:
-        if isinstance(error, dist.DistError) or "gloo" in str(error):  # another process failed: let the watch name it
-            waiting.set()
-            time.sleep(2 * SILENCE)
-        watch.left = "done" if isinstance(error, SystemExit) else str(error)
-        watch.publish()
-        raise
+        with waiting_for_others():
+            dist.barrier()  # what others still write is there before one leaves: torchrun may end all when one ends
     except BaseException as error:
-        watch.left = f"{type(error).__name__}: {error}"
-        watch.publish()
+        if isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error)):
+            waiting.set()  # another process failed: let the watch name it
+            time.sleep(2 * SILENCE)
+        watch.stop()
+        watch.left = "done" if isinstance(error, SystemExit) else f"{type(error).__name__}: {error}"
+        with contextlib.suppress(RuntimeError):  # who keeps the store may have left
+            watch.publish()
         raise
-    watch.left = "done"
-    watch.publish()
+    watch.stop()

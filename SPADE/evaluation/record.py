@@ -12,7 +12,7 @@ from datasets.packed import Store, open_store
 from SPADE.engine.config import require, setting
 from SPADE.engine.distributed import rank
 from SPADE.evaluation.images import append_record, make_record, table
-from SPADE.settings import ImageScores, check_num_eval
+from SPADE.settings import ImageScores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,14 +20,13 @@ class Scoring(ImageScores):
     store: str | None = setting(None, "packed data set to score against; default the one it was trained on")
     results: str = setting("results", "pictures and scores go to RESULTS/NAME, the name of the checkpoint's folder")
     device: str | None = setting(None, "cpu, cuda or cuda:N; default cuda if there is one")
-    seed: int = setting(0, "of the first latent; sample i has seed + i")
+    seed: int = setting(0, "of the first latent; sample i has seed + i", at_least=0)
     ema: bool = setting(True, "score the averages of the weights, where there are some (--no_ema: the last weights)")
 
 
 def check_samples(config: Scoring, sets: int = 1):
-    check_num_eval(config)
     last = config.seed + sets * config.num_eval
-    require(config.seed >= 0 and last < 2**63, "seed", config.seed, "from 0, below 2^63 with all samples", "lower it")
+    require(last < 2**63, "seed", config.seed, "below 2^63 with all samples", "lower it")
 
 
 def stored_data(content: dict, path, config: Scoring) -> Store:

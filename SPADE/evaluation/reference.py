@@ -22,8 +22,10 @@ def real_images(split, numbers: range, height: int | None = None):
     return in_order(split, numbers.start, numbers.stop, height)[0]
 
 
-def cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sbgan" / "reference_features"
+def cache_folder() -> Path | None:
+    """None where there is no home directory, and no XDG_CACHE_HOME either."""
+    folder = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return None if folder.startswith("~") else Path(folder) / "sbgan" / "reference_features"
 
 
 def cache_key(store, split_name: str, num: int, height: int, extractor: Extractor) -> str:
@@ -44,8 +46,11 @@ def real_rows(store, split_name: str, num: int, height: int, extractor: Extracto
     num = min(num, len(split))
     file = known = None
     if extractor and rank() == 0:
-        file = cache_folder() / f"{cache_key(store, split_name, num, height, extractor)}.npy"
-        known = kept(file, num)
+        if folder := cache_folder():
+            file = folder / f"{cache_key(store, split_name, num, height, extractor)}.npy"
+            known = kept(file, num)
+        else:
+            print("reference features are not kept for the next time: no home directory; set HOME or XDG_CACHE_HOME")
     compute = extractor if from_first(lambda: known is None) else None
 
     def draw(numbers):

@@ -1,9 +1,11 @@
 """toy_street as a data set: scene i of a split is drawn from its own seed, nothing is downloaded."""
 
+from functools import partial
+
 from datasets.errors import UserError
 from datasets.labels import load_space
 from datasets.packing import Item, Plan
-from datasets.sources.toy_street import draw
+from datasets.sources.toy_street import WEATHERS, draw
 from datasets.writing import Entry
 
 VAL_SEEDS = 1 << 32  # the validation scenes' seeds start here: no number of training scenes reaches them
@@ -13,6 +15,7 @@ def add_arguments(parser):
     parser.add_argument("--num_train", type=int, default=1000, help="training scenes (default 1000)")
     parser.add_argument("--num_val", type=int, default=200, help="validation scenes (default 200)")
     parser.add_argument("--seed", type=int, default=0, help="first scene's seed; another one gives other scenes")
+    parser.add_argument("--weather", choices=WEATHERS, help="of every scene (default: all kinds, by their shares)")
     parser.set_defaults(height=64, aspect=2)
 
 
@@ -27,12 +30,20 @@ def plan(args) -> Plan:
         "train": _scenes("train", args.num_train, args),
         "val": _scenes("val", args.num_val, args),
     }
-    return Plan("toy_street", load_space("toy_street"), args.height, args.width, "val", splits, load_scene)
+    return Plan(
+        "toy_street",
+        load_space("toy_street"),
+        args.height,
+        args.width,
+        "val",
+        splits,
+        partial(load_scene, weather=args.weather),
+    )
 
 
-def load_scene(item: Item):
+def load_scene(item: Item, weather: str | None):
     """image uint8 [h,w,3], train ids uint8 [h,w]"""
-    return draw(item.source, item.entry.height, item.entry.width)
+    return draw(item.source, item.entry.height, item.entry.width, weather)
 
 
 def _scenes(split: str, count: int, args) -> list[Item]:

@@ -15,16 +15,16 @@ from datasets.sources.street.shaders import Light
 
 __all__ = ["CLASSES", "draw"]
 
-WEATHERS = (  # zenith, skyline, sun, ambient; visibility (m), lit windows, clouds, wetness; share of the scenes
-    ((62, 122, 208), (196, 219, 242), (205, 194, 168), (118, 128, 148), 700, 0.00, 0.25, 0.0, 0.22),  # clear noon
-    ((92, 142, 210), (222, 226, 226), (195, 174, 138), (122, 127, 140), 450, 0.00, 0.50, 0.0, 0.18),  # afternoon
-    ((146, 178, 214), (246, 228, 206), (185, 150, 115), (124, 124, 134), 180, 0.05, 0.40, 0.0, 0.10),  # hazy morning
-    ((98, 106, 164), (252, 186, 122), (200, 118, 60), (112, 100, 120), 260, 0.20, 0.45, 0.0, 0.14),  # sunset
-    ((38, 48, 98), (158, 116, 138), (14, 12, 20), (96, 98, 136), 300, 0.50, 0.30, 0.0, 0.10),  # dusk
-    ((166, 173, 184), (206, 210, 214), (30, 30, 28), (190, 194, 200), 300, 0.03, 0.75, 0.0, 0.12),  # overcast
-    ((112, 120, 131), (156, 162, 169), (0, 0, 0), (146, 154, 166), 130, 0.30, 0.80, 0.6, 0.09),  # rain
-    ((188, 193, 197), (202, 205, 207), (0, 0, 0), (184, 188, 194), 45, 0.10, 0.50, 0.1, 0.05),  # fog
-)
+WEATHERS = {  # zenith, skyline, sun, ambient; visibility (m), lit windows, clouds, wetness; share of the scenes
+    "clear": ((62, 122, 208), (196, 219, 242), (205, 194, 168), (118, 128, 148), 700, 0.00, 0.25, 0.0, 0.22),
+    "afternoon": ((92, 142, 210), (222, 226, 226), (195, 174, 138), (122, 127, 140), 450, 0.00, 0.50, 0.0, 0.18),
+    "hazy": ((146, 178, 214), (246, 228, 206), (185, 150, 115), (124, 124, 134), 180, 0.05, 0.40, 0.0, 0.10),
+    "sunset": ((98, 106, 164), (252, 186, 122), (200, 118, 60), (112, 100, 120), 260, 0.20, 0.45, 0.0, 0.14),
+    "dusk": ((38, 48, 98), (158, 116, 138), (14, 12, 20), (96, 98, 136), 300, 0.50, 0.30, 0.0, 0.10),
+    "overcast": ((166, 173, 184), (206, 210, 214), (30, 30, 28), (190, 194, 200), 300, 0.03, 0.75, 0.0, 0.12),
+    "rain": ((112, 120, 131), (156, 162, 169), (0, 0, 0), (146, 154, 166), 130, 0.30, 0.80, 0.6, 0.09),
+    "fog": ((188, 193, 197), (202, 205, 207), (0, 0, 0), (184, 188, 194), 45, 0.10, 0.50, 0.1, 0.05),
+}
 FOLIAGE = (  # of a scene's season, and its share
     ((78, 124, 46), 0.3),
     ((58, 104, 48), 0.2),
@@ -35,10 +35,13 @@ FOLIAGE = (  # of a scene's season, and its share
 )
 
 
-def draw(seed, height, width):
-    """-> image uint8 [H,W,3], labels uint8 [H,W]; the same scene at every size, the same bytes on every call."""
+def draw(seed, height, width, weather=None):
+    """-> image uint8 [H,W,3], labels uint8 [H,W]; the same scene at every size, the same bytes on every call.
+
+    weather: a name of WEATHERS; default: one of them, by their shares. What stands in the street is the same in all.
+    """
     rng = np.random.Generator(np.random.PCG64(seed))
-    camera, light, street = choose_camera(rng), choose_light(rng), choose_street(rng)
+    camera, light, street = choose_camera(rng), choose_light(rng, weather), choose_street(rng)
     canvas = Canvas(camera, light, height, width)
     draw_backdrop(rng, canvas, street)
     draw_ground(rng, canvas, street)
@@ -59,8 +62,9 @@ def choose_camera(rng):
     )
 
 
-def choose_light(rng):
-    weather = WEATHERS[rng.choice(len(WEATHERS), p=[row[-1] for row in WEATHERS])]
+def choose_light(rng, weather=None):
+    drawn = list(WEATHERS)[rng.choice(len(WEATHERS), p=[row[-1] for row in WEATHERS.values()])]
+    weather = WEATHERS[weather or drawn]
     zenith, skyline, sun, ambient = (np.array(colour, np.float32)[:, None] / 255 for colour in weather[:4])
     visibility, lit, clouds, wetness = weather[4:8]
     tint = rng.normal(1, 0.03, (3, 1)).astype(np.float32) * np.float32(rng.uniform(0.92, 1.08))

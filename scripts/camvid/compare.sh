@@ -1,6 +1,3 @@
 #!/usr/bin/env bash
-# The paper's table: ProGAN, SB-GAN without fine-tuning, SB-GAN. Flags go to both tests, such as --fid_released;
-# --name NAME is that of the runs NAME_image and NAME_finetune.
-source "$(dirname "${BASH_SOURCE[0]}")/settings.sh"
-source "$(dirname "${BASH_SOURCE[0]}")/../recipe.sh"
-compare "$@"
+# The recipe of this name in scripts/recipes, with the numbers of settings.sh. Made by scripts/new_dataset.sh.
+source "$(dirname "${BASH_SOURCE[0]}")/../run_recipe.sh"

@@ -1,6 +1,3 @@
 #!/usr/bin/env bash
-# The baseline: a ProGAN on RGB images, with stage 1's numbers, up to the images' own size. Further flags:
-# python -m SBGAN.train_progressive --help
-source "$(dirname "${BASH_SOURCE[0]}")/settings.sh"
-source "$(dirname "${BASH_SOURCE[0]}")/../recipe.sh"
-run SBGAN.train_progressive --logs "$logs" --name "${name}_image" "${stage1[@]}" --max_dim "$height" -- "$@"
+# The recipe of this name in scripts/recipes, with the numbers of settings.sh. Made by scripts/new_dataset.sh.
+source "$(dirname "${BASH_SOURCE[0]}")/../run_recipe.sh"

@@ -1,5 +1,3 @@
 #!/usr/bin/env bash
-# Stage 2: SPADE on real layouts. Further flags: python -m SPADE.train --help
-source "$(dirname "${BASH_SOURCE[0]}")/settings.sh"
-source "$(dirname "${BASH_SOURCE[0]}")/../recipe.sh"
-run SPADE.train --logs "$logs" --name "${name}_spade" "${stage2[@]}" -- "$@"
+# The recipe of this name in scripts/recipes, with the numbers of settings.sh. Made by scripts/new_dataset.sh.
+source "$(dirname "${BASH_SOURCE[0]}")/../run_recipe.sh"

@@ -1,5 +1,3 @@
 #!/usr/bin/env bash
-# Stage 1: the layout GAN. Further flags: python -m SBGAN.train_progressive_seg --help
-source "$(dirname "${BASH_SOURCE[0]}")/settings.sh"
-source "$(dirname "${BASH_SOURCE[0]}")/../recipe.sh"
-run SBGAN.train_progressive_seg --logs "$logs" --name "${name}_layout" "${stage1[@]}" -- "$@"
+# The recipe of this name in scripts/recipes, with the numbers of settings.sh. Made by scripts/new_dataset.sh.
+source "$(dirname "${BASH_SOURCE[0]}")/../run_recipe.sh"

@@ -200,6 +200,22 @@ def test_who_dies_or_hangs_within_a_step_ends_the_other_which_names_it(toy_store
     assert re.search(f"error: process {rank}[ ,].*({complaint})", text), text
 
 
+def work_and_leave(file):
+    """Process 0 writes what process 1 did not wait for."""
+    distributed.start(torch.device("cpu"))
+    before = threading.active_count()
+    with watch.together():
+        if distributed.rank() == 0:
+            time.sleep(2)
+            file.write_text("written")
+    assert file.is_file()
+    assert threading.active_count() == before  # a thread in a call of the store would abort the process at its end
+
+
+def test_nobody_leaves_before_all_is_written_and_no_thread_stays_behind(tmp_path):
+    assert on_two(work_and_leave, tmp_path / "results") == [0, 0]
+
+
 DRIVER = """
 import os, signal, sys, threading
 import torch

@@ -87,6 +87,90 @@ def weights_of(path):
     return {f"{name}.{key}": value for name, entry in networks.items() for key, value in entry["state"].items()}
 
 
+NETWORKS = {  # of stage 3: where they come from
+    "layout_generator": ("layout/layout_6.pt", "layout_gan", "generator"),
+    "layout_discriminator": ("layout/layout_6.pt", "layout_gan", "discriminator"),
+    "spade_generator": ("spade/spade_2.pt", "spade", "generator"),
+    "image_discriminator": ("spade/spade_2.pt", "spade", "discriminator"),
+}
+
+
+def begun(trained, tmp_path, *more):
+    """Folder with the weights of stages 1 and 2 and a stage 3 of six steps, with a checkpoint after four, too."""
+    (tmp_path / "weights").mkdir()
+    for name in ("layout", "spade"):
+        (tmp_path / "weights" / name).symlink_to(trained / "weights" / name)
+    store = json.loads((trained / "weights/spade/config.json").read_text())["store"]
+    flags = ["--resume_every", "4", "--save_every", "9", "--evaluate_every", "0", *more]
+    train_finetune_end2end.main([*logged((store, tmp_path), "one"), *JOINED, *flags])
+    return tmp_path / "weights"
+
+
+def entries(weights, file):
+    """Stage 3's networks, and what they come from: name -> (record here, record there, moments here, moments there)."""
+    here = checkpoint.load(weights / "one" / file, "finetune")
+    for name, (path, stage, there) in NETWORKS.items():
+        before = checkpoint.load(weights / path, stage)
+        moments = here["optimizers"][name]["state"], before["optimizers"][there]["state"]
+        yield name, here["networks"][name], before["networks"][there], *moments
+
+
+def same(one: dict, other: dict):
+    assert one.keys() == other.keys()
+    return all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_stage_3_begins_where_stages_1_and_2_ended(trained, tmp_path):
+    """After D2's own epoch everything but D2 is what it was, to the bit, with all that scores and rates depend on."""
+    weights = begun(trained, tmp_path, "--pretrain_epochs", "2", "--niter", "0")
+    for name, record, before, moments, moments_before in entries(weights, "finetune_at_32.pt"):
+        assert same(record["state"], before["state"]), name
+        assert ("average" in record) == ("average" in before) == ("generator" in name)
+        assert same(record.get("average", {}), before.get("average", {})), name
+        assert moments.keys() == moments_before.keys()
+        assert all(same(moments[key], moments_before[key]) for key in moments), name
+    joined = checkpoint.load(weights / "one/finetune_at_32.pt", "finetune")
+    assert joined["inherited"] == {"layout_generator": 48, "spade_generator": 32}
+
+    from SBGAN.model import load_joined, load_pair
+
+    scenes = [
+        model.sample(range(4))
+        for model in (
+            load_joined(weights / "one/finetune_at_32.pt", "cpu"),
+            load_pair(weights / "layout/layout_6.pt", weights / "spade/spade_2.pt", "cpu"),
+        )
+    ]
+    assert all(torch.equal(a, b) for a, b in zip(*scenes, strict=True))
+
+
+def test_a_rate_of_0_changes_no_weight(trained, tmp_path):
+    weights = begun(trained, tmp_path, "--lr", "0", "--lr_pgan", "0")
+    for name, record, before, moments, moments_before in entries(weights, "finetune_2.pt"):
+        parameters = [key for key in before["state"] if key.rpartition(".")[2] in ("weight", "bias")]
+        assert parameters and all(torch.equal(record["state"][key], before["state"][key]) for key in parameters), name
+        steps, before = (max(m["step"] for m in found.values()) for found in (moments, moments_before))
+        assert steps == before + 4, name  # coarse heads rest: not all have so many
+
+
+def test_what_the_stages_do_not_have_begins_anew_and_is_named(trained, tmp_path, capsys):
+    """As weights of other people do not."""
+    for path, stage, _ in set(NETWORKS.values()):
+        content = checkpoint.load(trained / "weights" / path, stage)
+        for record in content["networks"].values():
+            record.pop("average", None)
+        del content["optimizers"], content["format"], content["stage"]
+        checkpoint.save(tmp_path / "bare/weights" / path, stage, content)
+    (tmp_path / "bare/weights/spade/config.json").symlink_to(trained / "weights/spade/config.json")
+    (tmp_path / "run").mkdir()
+    weights = begun(tmp_path / "bare", tmp_path / "run")
+    said = capsys.readouterr().out
+    assert all(f"average of {name}" in said for name in ("layout_generator", "spade_generator"))
+    assert all(f"moments of {name}" in said for name in NETWORKS)
+    content = checkpoint.load(weights / "one/finetune_2.pt", "finetune")
+    assert content["inherited"] == {} and "average" in content["networks"]["layout_generator"]
+
+
 @pytest.mark.parametrize("frozen, flag", [("layout", "--no_train_layout"), ("spade", "--no_train_spade")])
 def test_a_frozen_generator_stays_as_it_was_bit_for_bit(trained, toy_store, tmp_path, frozen, flag):
     (tmp_path / "weights").mkdir()

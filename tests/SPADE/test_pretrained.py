@@ -128,3 +128,13 @@ def test_weights_that_would_run_code(tmp_path, capsys):
         with pytest.raises(UserError, match=name):
             load_weights(tmp_path / name)
     assert capsys.readouterr().out == ""
+
+
+def test_no_home_directory(tmp_path, monkeypatch, no_network):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        torch.hub, "get_dir", lambda: "~/.cache/torch/hub"
+    )  # as where neither HOME nor the user is known
+    with pytest.raises(UserError, match="no.*: set HOME or TORCH_HOME, or pass --no_vgg_loss"):
+        vgg19_weights()
+    assert not any(tmp_path.iterdir())

@@ -1,16 +1,19 @@
 """The recipes: their numbers, where they run, and what they pass on."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from SBGAN.schedule import parse_batch_sizes
 from SBGAN.settings import FinetuneSettings, ProgressiveSettings
 from SBGAN.test_finetune_end2end import ScoringSettings
 from SBGAN.test_progressive import BaselineScoring
 from SPADE import test as spade_scoring
 from SPADE.engine import config
+from SPADE.networks import UPSAMPLINGS
 from SPADE.settings import SpadeSettings
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -38,6 +41,75 @@ def test_settings_are_flags_of_their_program(data_set, stage):
 @pytest.mark.parametrize("program", [ScoringSettings, BaselineScoring, spade_scoring.TestSettings])
 def test_scoring_is_flags_of_every_test(data_set, program):
     flags(data_set, "scoring", program)
+
+
+def chosen(stage, images, rows, columns, classes, program=None):
+    """What scripts/choose.sh takes for a store."""
+    command = f'source "$0"; choose "$@" >&2; printf "%s\\n" "${{{stage}[@]}}"'
+    store = map(str, (images, rows, columns, classes))
+    command = ["bash", "-euc", command, SCRIPTS / "folder/settings.sh", *store]
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    given = ["--store", "s", "--name", "n", *NAMES.get(stage, []), *text.split()]
+    return config.parse(program or STAGES[stage], given)
+
+
+STORES = [(1, 32, 32, 2), (9, 64, 128, 3), (367, 64, 128, 12), (300, 128, 128, 150), (4377, 256, 256, 95)]
+
+
+@pytest.mark.parametrize("images, rows, columns, classes", [*STORES, (100_000, 512, 1024, 255)])
+def test_chosen_numbers_fit_the_store(images, rows, columns, classes):
+    one, two, three = (chosen(stage, images, rows, columns, classes) for stage in STAGES)
+    assert all(1 <= stage.batch_size <= images for stage in (one, two, three))
+    assert all(1 <= size <= one.batch_size for size in parse_batch_sizes(one.batch_sizes).values())
+    assert one.max_dim in (rows // 2, 4) and one.fmap_max >= min(classes, 512) and 1 <= one.epochs <= 100
+    assert min(two.niter, two.niter_decay, three.niter, three.niter_decay) >= 1
+    assert two.niter + two.niter_decay <= 200 and three.niter + three.niter_decay <= 100
+    assert rows % 2 ** UPSAMPLINGS[two.upsampling] == columns % 2 ** UPSAMPLINGS[two.upsampling] == 0
+    for program in (ScoringSettings, BaselineScoring, spade_scoring.TestSettings):
+        assert 16 <= chosen("scoring", images, rows, columns, classes, program).num_eval <= 500
+
+
+def test_chosen_numbers_are_those_of_the_recipes_they_come_from():
+    small, camvid = chosen("stage2", 367, 64, 128, 12), flags("camvid", "stage2")
+    for setting in ("niter", "niter_decay", "batch_size", "lr", "ngf", "ndf", "hidden", "upsampling"):
+        assert getattr(small, setting) == getattr(camvid, setting), setting
+    large, cityscapes = chosen("stage2", 2975, 256, 512, 35), flags("cityscapes", "stage2")
+    for setting in ("niter", "niter_decay", "lr", "ngf", "ndf", "hidden", "upsampling", "vgg_loss"):
+        assert getattr(large, setting) == getattr(cityscapes, setting), setting
+    assert chosen("stage1", 2975, 256, 512, 35).fmap_max == flags("cityscapes", "stage1").fmap_max
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_new_data_set_is_its_settings_and_nothing_copied(tmp_path):
+    scripts = tmp_path / "scripts"
+    scripts.mkdir()
+    shutil.copy(SCRIPTS / "new_dataset.sh", scripts)
+    shutil.copytree(SCRIPTS / "recipes", scripts / "recipes")
+    command = ["bash", scripts / "new_dataset.sh"]
+    subprocess.run([*command, "zoo"], check=True, capture_output=True)
+    made = files(scripts / "zoo")
+    settings = made.pop("settings.sh").decode()
+    folder = (SCRIPTS / "folder/settings.sh").read_text()
+    assert settings.split("dataset=")[1].splitlines()[1:] == folder.split("dataset=")[1].splitlines()[1:]
+    assert made.keys() == files(SCRIPTS / "recipes").keys() == {f"{recipe}.sh" for recipe in TINY}
+    for data_set in (*DATA_SETS, "folder"):
+        found = files(SCRIPTS / data_set)
+        found.pop("settings.sh")
+        assert found == made, f"{data_set}: bash scripts/new_dataset.sh {data_set} mends it"
+    (scripts / "zoo/settings.sh").write_text("mine")
+    subprocess.run([*command, "zoo"], check=True, capture_output=True)
+    assert (scripts / "zoo/settings.sh").read_text() == "mine"
+
+
+@pytest.mark.parametrize("names", [[], ["a", "b"], ["a/b"], ["recipes"], ["../a"], [""]])
+def test_names_that_are_none_of_a_data_set(tmp_path, names):
+    shutil.copy(SCRIPTS / "new_dataset.sh", tmp_path)
+    done = subprocess.run(["bash", tmp_path / "new_dataset.sh", *names], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("error: NAME is")
+    assert [path.name for path in tmp_path.iterdir()] == ["new_dataset.sh"]
 
 
 # The numbers of the paper's recipes: epochs and batch of stage 1; niter, niter_decay, batch of stages 2 and 3; lr_pgan.

@@ -8,11 +8,14 @@ import pytest
 import torch
 from PIL import Image, ImageSequence
 
+from datasets.errors import UserError
+from datasets.labels import LabelSpace
 from SBGAN import generate, load
 from SBGAN.drawing.given_layouts import read_layout, read_style
 from SBGAN.drawing.truncation import truncated
 from SBGAN.drawing.walk import slerp, walk_frames
 from SPADE.engine import sealed
+from SPADE.engine.data import data_record
 from tests.disk import files_up_to
 
 pytestmark = pytest.mark.usefixtures("winograd_everywhere")
@@ -105,6 +108,28 @@ def test_at_least_and_at_most(untrained):
     assert generate.fits(layouts, terms, len(names)).sum() == 0  # both at once
 
 
+def test_names_of_classes_may_have_commas_and_signs():
+    names = ["wall, partition", "wall", "door>half", "sky", "partition", "e\u0301tage"]  # the last as macOS writes it
+    wanted = {
+        "wall, partition>0.01": [(0, ">", 0.01)],
+        "wall>0.5,partition<=0.25": [(1, ">", 0.5), (4, "<=", 0.25)],
+        "sky>0.1, wall, partition >= .5 ,door>half<1": [(3, ">", 0.1), (0, ">=", 0.5), (2, "<", 1.0)],
+        "\u00e9tage<1e-3,": [(5, "<", 0.001)],
+        "": [],
+    }
+    for text, terms in wanted.items():
+        assert generate.parse_where(text, names) == terms, text
+    for text, words in {
+        "door, wall>0.1": "--where is door, wall",
+        "wall, partition>lots": "--where is wall, partition>lots",
+        "wall, partition>1.5": "--where is wall, partition>1.5",
+        "sky>0.1,wall, partition": "--where is wall, partition",
+        "sky>0.1 wall>0.2": "--where is sky>0.1 wall>0.2",
+    }.items():
+        with pytest.raises(UserError, match=words):
+            generate.parse_where(text, names)
+
+
 def test_truncation(checkpoint):
     generator = load(checkpoint, device="cpu").layout_generator
     z = torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
@@ -159,6 +184,38 @@ def test_its_own_layouts_give_its_own_images(checkpoint, drawn, tmp_path, folder
     for path in (drawn / "images").iterdir():
         assert (pixels(path) == pixels(tmp_path / "again/images" / path.name)).all()
         assert (pixels(drawn / "layouts" / path.name) == pixels(tmp_path / "again/layouts" / path.name)).all()
+
+
+COLOURS = {
+    "shared": [(0, 0, 0), (0, 0, 0), (128, 64, 128)],  # as in Cityscapes, where seven classes are black
+    "greys": [(255, 255, 255), (0, 0, 0), (90, 90, 90)],  # what programs that shrink PNGs make of grey values
+    "shifted greys": [(1, 1, 1), (2, 2, 2), (0, 0, 0)],
+}
+
+
+@pytest.mark.parametrize("case", COLOURS)
+def test_layouts_come_back_whatever_their_colours(untrained, tmp_path, case):
+    table = untrained.store.label_space.to_dict()
+    for entry, colour in zip(table["classes"], COLOURS[case], strict=False):
+        entry["colour"] = list(colour)
+    space = LabelSpace.from_dict(table)
+    data = data_record(untrained.store) | {"label_space": table, "label_space_hash": space.hash}
+    networks = {"layout_generator": untrained.layout_generator(), "spade_generator": untrained.spade_generator()}
+    path = untrained.save("finetune", "finetune_4.pt", networks, data=data)
+    run(path, tmp_path / "first", "--num", 3)
+    kinds = {"layouts": ("train_ids", "colours"), "colours": ("train_ids", "colours"), "raw_ids": ("raw_ids",)}
+    for folder in kinds:
+        for kind in kinds[folder]:
+            out = tmp_path / f"{folder} {kind}"
+            run(path, out, "--layouts", tmp_path / "first" / folder, "--layout_kind", kind)
+            for file in (tmp_path / "first").rglob("*.png"):
+                again = out / file.relative_to(tmp_path / "first")
+                assert (pixels(again) == pixels(file)).all(), (again, file)
+    for file in (tmp_path / "first/layouts").iterdir():
+        labels = pixels(file)
+        for folder in ("layouts", "colours"):  # what is seen
+            shown = np.asarray(Image.open(tmp_path / "first" / folder / file.name).convert("RGB"))
+            assert (shown == np.array([c.colour for c in space.classes])[labels]).all()
 
 
 def test_palettes_for_show_and_palettes_that_say_classes(untrained, tmp_path):

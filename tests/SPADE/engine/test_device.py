@@ -1,4 +1,4 @@
-"""Freed memory stays with a process that asks for that."""
+"""Devices that are none; freed memory stays with a process that asks for that."""
 
 import platform
 import subprocess
@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from datasets.errors import UserError
+from SPADE.engine.device import pick
 
 ROOT = Path(__file__).parent.parent.parent.parent
 PROGRAM = """
@@ -28,3 +31,9 @@ def resident_after_freeing(first: str) -> int:
 def test_freed_memory_is_kept():
     kept, returned = resident_after_freeing("keep_freed_memory()"), resident_after_freeing("")
     assert kept - returned > 200 << 10
+
+
+@pytest.mark.parametrize("name", ["", "gpu", "meta", "cuda:", "cuda:-1", "cpu:x", "cuda:99999999999"])
+def test_what_is_no_device_is_refused(name):
+    with pytest.raises(UserError, match=f"^--device is '{name}', but must be cpu, cuda or cuda:N"):
+        pick(name)

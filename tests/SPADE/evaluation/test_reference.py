@@ -67,3 +67,10 @@ def test_a_cache_that_cannot_be_written_is_said(toy_store, extractor, tmp_path, 
     (tmp_path / "cache").write_text("a file where a folder should be")
     assert len(features(open_store(toy_store), extractor)) == 8
     assert "not kept" in capsys.readouterr().out
+
+
+def test_without_a_home_directory_nothing_is_kept(toy_store, extractor, monkeypatch, capsys):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as where neither HOME nor the user is known
+    assert len(features(open_store(toy_store), extractor)) == 8
+    assert "no home directory; set HOME" in capsys.readouterr().out
