@@ -16,6 +16,7 @@ from SBGAN.model import Model, load
 from SBGAN.saving import check_file, replacing
 from SPADE.engine import config as settings
 from SPADE.engine.config import setting
+from SPADE.engine.images import to_uint8
 from SPADE.layers import SpectralConv2d, plain_twin
 
 OPSET = 18
@@ -57,7 +58,7 @@ class Renderer(nn.Module):
         # Not by scattering, which ONNX's tracing would fix to one size.
         one_hot = (layout == torch.arange(self.num_classes).view(1, -1, 1, 1)).float()  # [N,C,h,w]
         image = self.spade_generator(one_hot, style=style)
-        return ((image + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        return to_uint8(image)
 
 
 class Scene(nn.Module):

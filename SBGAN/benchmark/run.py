@@ -17,11 +17,11 @@ from pathlib import Path
 
 import torch
 
+from datasets.disk import replacing
 from datasets.errors import UserError, exit_on_user_error
 from SBGAN.benchmark.cases import CASES, Sizes, load_pairs
 from SBGAN.benchmark.forms import FORMS
 from SBGAN.benchmark.measure import convolution_rate, count_operations, seconds
-from SBGAN.saving import replacing
 from SPADE.engine import config as settings
 from SPADE.engine.config import require, setting
 from SPADE.engine.device import pick, seed_everything

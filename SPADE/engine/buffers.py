@@ -34,7 +34,7 @@ class Buffers:
         others, estimates = ([buffer for pair in pairs for buffer in pair[kind]] for kind in (0, 1))
         self.estimates_from = sum(buffer.numel() for buffer in others)
         buffers = others + estimates
-        self.all = torch.cat([torch.empty(0), *(buffer.flatten() for buffer in buffers)])
+        self.all = torch.cat([buffer.flatten() for buffer in buffers]) if buffers else torch.empty(0)
         for buffer, view in zip(buffers, self.all.split([b.numel() for b in buffers]), strict=True):
             buffer.set_(view.view_as(buffer))
         self.good = self.all.clone()  # as the last good descent left them

@@ -1,9 +1,9 @@
 """Checkpoints: files from which the networks can be rebuilt without anything else."""
 
-import hashlib
 import pickle
 import re
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -44,12 +44,36 @@ def save(path: Path, stage: str, content: dict):
 
 
 def load(path: Path, stage: str) -> dict:
-    """Reads a checkpoint of the given stage onto the CPU. UserError if it is missing, damaged or of another kind."""
-    path = Path(path)
+    """The content of a checkpoint of the given stage, on the CPU."""
+    return read(path, stage).content
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file that was read."""
+
+    path: Path
+    content: dict
+    sha256: str  # first 16 digits
+
+    @property
+    def stage(self) -> str:
+        return self.content["stage"]
+
+    def described(self, averaged: bool) -> dict:
+        """What a record of scores says of it. averaged: were the averages of the weights taken, if there are any?"""
+        has_average = any("average" in entry for entry in self.content["networks"].values())
+        weights = "average" if averaged and has_average else "last"
+        return {"file": str(self.path), "sha256": self.sha256, "weights": weights}
+
+
+def read(path: Path, *stages: str) -> Checkpoint:
+    """Reads a checkpoint of one of the stages, once. UserError if it is missing, damaged or of another kind."""
+    path, wanted = Path(path), " or ".join(stages)
     if not path.is_file():
-        raise UserError(f"checkpoint {path} does not exist; train {stage} first or name another file")
+        raise UserError(f"checkpoint {path} does not exist; train {wanted} first or name another file")
     try:
-        sealed.verify(path)
+        digest = sealed.verify(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (sealed.Damaged, RuntimeError, EOFError, OSError, zipfile.BadZipFile, pickle.UnpicklingError, ValueError,
             KeyError) as error:  # fmt: skip
@@ -59,15 +83,15 @@ def load(path: Path, stage: str) -> dict:
         ) from error
     if not isinstance(content, dict) or "stage" not in content:
         raise UserError(f"{path} is no checkpoint of this code (it has no stage); train one or name another file")
-    if content["stage"] != stage:
-        raise UserError(f"checkpoint {path} is of stage {content['stage']}, wanted {stage}; name a file of that stage")
+    if content["stage"] not in stages:
+        raise UserError(f"checkpoint {path} is of stage {content['stage']}, wanted {wanted}; name a file of that stage")
     if content["format"] > FORMAT:
         raise UserError(f"checkpoint {path} has format {content['format']}, this code reads {FORMAT}; update the code")
     missing = [key for key in ("data", "networks") if not isinstance(content.get(key), dict)]
     missing = missing or [key for key in DATA if key not in content["data"]]
     if missing:
         raise UserError(f"checkpoint {path} has no {', '.join(missing)}: it was altered; use another one")
-    return content
+    return Checkpoint(path, content, digest[:16])
 
 
 def newest(folder: Path, prefix: str, number: int | None = None, flag: str = "") -> Path:
@@ -87,21 +111,6 @@ def newest(folder: Path, prefix: str, number: int | None = None, flag: str = "")
     return found[number]
 
 
-def has_average(path: Path) -> bool:
-    """Does a checkpoint hold a moving average of any network's weights?"""
-    content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    return any("average" in entry for entry in content["networks"].values())
-
-
 def number_of(path: Path) -> int:
-    """Of PREFIX_NUMBER.pt."""
+    """NUMBER of PREFIX_NUMBER.pt."""
     return int(path.stem.rsplit("_", 1)[1])
-
-
-def file_hash(path: Path) -> str:
-    """First 16 hex digits of the file's SHA-256, for score records."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()[:16]

@@ -33,6 +33,15 @@ class RunSettings:
     on_save_error: str = harmless("stop", "when a checkpoint cannot be written", choices=("stop", "continue"))
 
 
+@dataclass(frozen=True, kw_only=True)
+class WarmStart:
+    """The flag of the trainings that can begin from a trained model."""
+
+    start_from: str | None = setting(
+        None, "checkpoint of this stage, of other data or sizes: what fits is where this run begins", also=("--from",)
+    )
+
+
 def check_batch(batch: int, config: RunSettings, num_images: int):
     """A batch over all processes, of which torchrun's environment says how many there are. Raises UserError."""
     processes = launched_processes()

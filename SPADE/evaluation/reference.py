@@ -1,6 +1,5 @@
 """Real images that scores compare with, and their features, which are computed once and kept."""
 
-import contextlib
 import hashlib
 import json
 import os
@@ -10,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from datasets.disk import replacing
 from datasets.reader import in_order
 from SPADE.engine.distributed import from_first, rank, shared_out
-from SPADE.evaluation.features import Extractor, with_features
+from SPADE.evaluation.features import Extractor
+from SPADE.evaluation.metrics import Evaluation
 
 FORMAT = 1  # counts up when features of the same images by the same network come to be other numbers
 
@@ -40,28 +41,34 @@ def cache_key(store, split_name: str, num: int, height: int, extractor: Extracto
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
-def real_rows(store, split_name: str, num: int, height: int, extractor: Extractor | None, device) -> dict | None:
-    """The first `num` images of a split and their features, as of `shared_out`: {"images": [n,3,h,w], "features"}."""
-    split = store[split_name]
-    num = min(num, len(split))
+def real_samples(split_name: str, evaluation: Evaluation) -> dict | None:
+    """The first images of a split and their features, as of `shared_out`: {"images": [n,3,h,w], "features": [n,D]}.
+
+    Empty where no images are compared.
+    """
+    if evaluation.height is None:
+        return {}
+    split, extractor = evaluation.store[split_name], evaluation.network
+    num = min(evaluation.num, len(split))
     file = known = None
     if extractor and rank() == 0:
         if folder := cache_folder():
-            file = folder / f"{cache_key(store, split_name, num, height, extractor)}.npy"
+            file = folder / f"{cache_key(evaluation.store, split_name, num, evaluation.height, extractor)}.npy"
             known = kept(file, num)
         else:
             print("reference features are not kept for the next time: no home directory; set HOME or XDG_CACHE_HOME")
-    compute = extractor if from_first(lambda: known is None) else None
+    to_compute = extractor and from_first(lambda: known is None)
 
     def draw(numbers):
-        return {"images": real_images(split, numbers, height)}
+        images = real_images(split, numbers, evaluation.height)
+        return {"images": images} | ({"features": extractor.features(images, evaluation.device)} if to_compute else {})
 
-    rows = shared_out(with_features(draw, compute, device), num)
+    samples = shared_out(draw, num)
     if known is not None:
-        rows["features"] = known
+        samples["features"] = known
     elif file:
-        keep(rows["features"].numpy(), file)
-    return rows
+        keep(samples["features"].numpy(), file)
+    return samples
 
 
 def kept(file: Path, num: int):
@@ -75,12 +82,8 @@ def kept(file: Path, num: int):
 
 def keep(features, file: Path):
     """A cache that cannot be written is said and no more."""
-    temporary = file.with_name(f".{file.stem}.{os.getpid()}.npy")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        np.save(temporary, features)
-        os.replace(temporary, file)
+        with replacing(file, shared=True) as temporary:
+            np.save(temporary, features)
     except OSError as error:
         print(f"reference features are not kept for the next time: {file.parent}: {error.strerror}")
-        with contextlib.suppress(OSError):
-            temporary.unlink()

@@ -12,7 +12,7 @@ from datasets.errors import UserError
 from datasets.labels import LabelSpace
 from SBGAN import generate, load
 from SBGAN.drawing.given_layouts import read_layout, read_style
-from SBGAN.drawing.truncation import truncated
+from SBGAN.drawing.sample import truncated
 from SBGAN.drawing.walk import slerp, walk_frames
 from SPADE.engine import sealed
 from SPADE.engine.data import data_record

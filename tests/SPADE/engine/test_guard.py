@@ -10,7 +10,6 @@ from datasets.errors import UserError
 from SPADE.engine.guard import MOST_IN_A_ROW, Guard
 from SPADE.engine.step import adam as fused_adam
 from SPADE.engine.step import descend
-from SPADE.engine.stopping import StopRequest
 from SPADE.layers import SpectralConv2d, initialise
 from SPADE.modulation import SPADENorm
 
@@ -37,7 +36,7 @@ def network():
 
 @pytest.fixture
 def guard(network):
-    return Guard([network], {}, StopRequest(), SimpleNamespace(last_good="weights/x/spade_3.pt"))
+    return Guard([network], {}, SimpleNamespace(last_good="weights/x/spade_3.pt"))
 
 
 def adam(network):
