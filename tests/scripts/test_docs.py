@@ -33,7 +33,8 @@ def test_what_a_page_names_is_there(page):
     for name in re.findall(r"\b(?:datasets|SPADE|SBGAN|scripts|tests|docs)/[\w./<>*-]*\w", text):
         assert PLACEHOLDERS.search(name) or (ROOT / name).exists() or "zoo" in name, name
     for module in re.findall(r"(?:-m|-m --) ((?:datasets|SPADE|SBGAN)\.\w+)", text):
-        assert (ROOT / f"{module.replace('.', '/')}.py").exists(), module
+        place = ROOT / module.replace(".", "/")
+        assert place.with_suffix(".py").exists() or (place / "__main__.py").exists(), module
     for flag in set(re.findall(r"(?<![\w-])--(\w[\w-]*)", text)) - OTHERS_FLAGS:
         assert flag in flags_there_are(), flag
 
