@@ -14,12 +14,10 @@ from torch import nn
 from datasets.errors import UserError, exit_on_user_error
 from SBGAN.drawing.files import check_file, replacing
 from SBGAN.model import Model, load
-from SBGAN.plain import plain_layout_generator
 from SPADE.engine import config as settings
 from SPADE.engine.config import setting
 from SPADE.engine.images import to_uint8
-from SPADE.layers import SpectralConv2d
-from SPADE.plain import PlainSPADEGenerator
+from SPADE.layers import SpectralConv2d, plain_twin
 
 OPSET = 18
 
@@ -53,7 +51,7 @@ class Renderer(nn.Module):
 
     def __init__(self, model: Model):
         super().__init__()
-        self.spade_generator = without_spectral_norm(PlainSPADEGenerator(model.spade_generator).eval())
+        self.spade_generator = without_spectral_norm(plain_twin(model.spade_generator).eval())
         self.num_classes = model.label_space.num_classes
 
     def forward(self, layout, style=None):
@@ -68,7 +66,7 @@ class Scene(nn.Module):
 
     def __init__(self, model: Model):
         super().__init__()
-        self.layout_generator = plain_layout_generator(model.layout_generator)
+        self.layout_generator = plain_twin(model.layout_generator)
         self.renderer = Renderer(model)
 
     def forward(self, latents, style=None):
