@@ -18,11 +18,10 @@ from SPADE.critics import SegmentationCritic
 from SPADE.engine import loop
 from SPADE.engine.device import to_device
 from SPADE.engine.distributed import rank, world_size
-from SPADE.engine.ema import averaged_copy
 from SPADE.engine.images import from_uint8
 from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.schedule import in_epochs
-from SPADE.engine.state import TrainingState
+from SPADE.engine.state import TrainingState, averaged_copy
 from SPADE.engine.step import adam, frozen, micro_batches, unmoved
 from SPADE.losses import hinge_discriminator_fake, hinge_discriminator_real, hinge_generator
 from SPADE.networks import discriminate

@@ -12,14 +12,12 @@ from SPADE.critics import SegmentationCritic, segmentation_widths
 from SPADE.engine import config as settings
 from SPADE.engine import loop
 from SPADE.engine.data import data_record, spread_pairs
-from SPADE.engine.device import pick, place, seed_everything, to_device
+from SPADE.engine.device import evaluating, pick, place, seed_everything, to_device
 from SPADE.engine.distributed import rank, start, world_size
-from SPADE.engine.ema import averaged_copy
-from SPADE.engine.evaluation import evaluating
 from SPADE.engine.images import colour_layouts, from_uint8, sheet, to_uint8
 from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.schedule import in_epochs
-from SPADE.engine.state import TrainingState
+from SPADE.engine.state import TrainingState, averaged_copy
 from SPADE.engine.step import adam, frozen, micro_batches
 from SPADE.evaluation.record import flat_scores, record_in_training
 from SPADE.evaluation.scores import begin, score_real_layouts
