@@ -14,7 +14,7 @@ from SBGAN.model import Model, assemble, read
 from SPADE.engine import config as settings
 from SPADE.engine.config import require, setting
 from SPADE.engine.data import stored_data
-from SPADE.engine.device import pick
+from SPADE.engine.device import keep_freed_memory, pick
 from SPADE.engine.distributed import from_first, start
 from SPADE.engine.images import save_png
 from SPADE.engine.watch import together
@@ -28,7 +28,7 @@ COPIES = 500  # at most so many samples are looked for in the training data
 
 @dataclass(frozen=True, kw_only=True)
 class SceneScoring(ScoringSettings):
-    """What every program has that scores samples from noise."""
+    """Flags of every program that scores samples from noise."""
 
     repeats: int = setting(1, "sets of samples; scores become their mean, beside their standard deviation", at_least=1)
     fid_released: bool = setting(False, "also as the released code did, for the published table alone")
@@ -52,6 +52,8 @@ def run(path: Path, config: SceneScoring, folder: Path, spade_path: Path | None 
     checkpoints = read(path, spade_path)
     store = stored_data(checkpoints[-1].content, checkpoints[-1].path, config.store)
     device = start(pick(config.device))
+    if device.type == "cpu":
+        keep_freed_memory()
     model = assemble(checkpoints, device, config.ema)
     with together():
         return evaluate({"": model}, model.files, config, store, folder, weights=path.parent)

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from datasets.errors import UserError, exit_on_user_error
+from SBGAN.drawing.files import check_file, replacing
 from SBGAN.model import Model, load
-from SBGAN.saving import check_file, replacing
 from SPADE.engine import config as settings
 from SPADE.engine.config import setting
 from SPADE.engine.images import to_uint8

@@ -10,16 +10,15 @@ import torch
 from tqdm import tqdm
 
 from datasets.errors import UserError, exit_on_user_error
-from SBGAN.drawing.files import Files
+from SBGAN.drawing.files import Files, Writer, check_folder, replacing, write_png
 from SBGAN.drawing.given_layouts import KINDS, read_layouts, read_style
 from SBGAN.drawing.sample import truncated
 from SBGAN.drawing.walk import save_animation, walk_frames
 from SBGAN.drawing.where import fits, parse_where
 from SBGAN.model import Model, load
-from SBGAN.saving import Writer, check_folder, replacing, write_png
 from SPADE.engine import config as settings
 from SPADE.engine.config import require, setting
-from SPADE.engine.device import pick
+from SPADE.engine.device import keep_freed_memory, pick
 from SPADE.engine.distributed import from_first, rank, start, total, world_size
 from SPADE.engine.images import colour_layouts, enlarge, sheet
 from SPADE.engine.watch import together
@@ -156,6 +155,8 @@ def describe(config, model: Model):
 def run(config: GenerationSettings):
     check(config)
     device = start(pick(config.device))
+    if device.type == "cpu":
+        keep_freed_memory()
     from_first(check_folder, Path(config.out), config.overwrite)  # before any process writes into it
     with together():
         draw(config, load(config.checkpoint, config.spade_checkpoint, device, config.ema))

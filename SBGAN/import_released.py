@@ -15,7 +15,7 @@ from datasets.errors import UserError, exit_on_user_error
 from datasets.labels import load_space
 from datasets.packed import open_store
 from SBGAN import released as progressive
-from SBGAN.saving import check_file, explained
+from SBGAN.drawing.files import check_file, explained
 from SBGAN.stages import FINETUNE, IMAGE_GAN, LAYOUT_GAN, SPADE, STAGES
 from SPADE import released as spade
 from SPADE.engine import checkpoint

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from SPADE.engine.precision import widened
+from SPADE.engine.device import widened
 from SPADE.ops.convolution import conv2d
 from SPADE.ops.subpixel import upsampled_conv3x3
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from PIL import Image
 
 from datasets.errors import UserError, exit_on_user_error
+from SBGAN.drawing.files import check_file, replacing
 from SBGAN.evaluation import report_parts as parts
-from SBGAN.saving import check_file, replacing
 from SPADE.engine.config import Parser
 from SPADE.evaluation.record import COLUMNS, flat_scores, left_out
 
@@ -152,7 +152,7 @@ def copy_section(records: list[dict], results: Path) -> list[str]:
 
 
 def last_results(results: Path) -> Path:
-    """Where the last evaluation wrote: a test into the run's folder itself, SBGAN.evaluate one deeper."""
+    """The folder of the last evaluation: tests write into the run's itself, SBGAN.evaluate one deeper."""
     written = [*results.glob("scores.json"), *results.glob("*/scores.json")]
     return max(written, key=os.path.getmtime).parent if written else results
 

@@ -11,7 +11,7 @@ from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
 from SPADE.engine.config import setting
 from SPADE.engine.data import stored_data
-from SPADE.engine.device import pick
+from SPADE.engine.device import keep_freed_memory, pick
 from SPADE.engine.distributed import rank, start
 from SPADE.engine.watch import together
 
@@ -29,6 +29,8 @@ def run(config: FinetuneScoring) -> dict:
     joined = checkpoint.read(path, FINETUNE.name)
     store = stored_data(joined.content, path, config.store)
     device = start(pick(config.device))
+    if device.type == "cpu":
+        keep_freed_memory()
 
     origin = {name: Path(file) for name, file in joined.content["origin"].items()}
     models, files = {}, {FINETUNE.name: joined.described(config.ema)}

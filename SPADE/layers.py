@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from SPADE.engine.buffers import Iterative
-from SPADE.engine.precision import widened
+from SPADE.engine.device import widened
 from SPADE.ops.convolution import conv2d
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from SPADE.engine.evaluation import evaluating
+from SPADE.engine.device import evaluating
 from SPADE.engine.images import to_uint8
 
 # Rows of a batch. On the CPU one: what is shared between the layouts of a batch there (SPADE's modulations, computed

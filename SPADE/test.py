@@ -8,7 +8,7 @@ from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
 from SPADE.engine.config import setting
 from SPADE.engine.data import stored_data
-from SPADE.engine.device import pick
+from SPADE.engine.device import keep_freed_memory, pick
 from SPADE.engine.distributed import from_first, start
 from SPADE.engine.images import save_png
 from SPADE.engine.watch import together
@@ -32,6 +32,8 @@ def run(config: TestSettings) -> dict:
     saved = checkpoint.read(path, STAGE)
     store = stored_data(saved.content, path, config.store)
     device = start(pick(config.device))
+    if device.type == "cpu":
+        keep_freed_memory()
     evaluation = begin(config, store, device, store.height, config.seed)
 
     networks = saved.content["networks"]

@@ -24,7 +24,7 @@ from SBGAN.settings import FinetuneSettings
 from SPADE import objectives
 from SPADE.engine.config import require, setting
 from SPADE.engine.data import spread_pairs
-from SPADE.engine.precision import autocast
+from SPADE.engine.device import autocast
 from SPADE.engine.step import adam, descend
 from SPADE.networks import UPSAMPLINGS, MultiscaleDiscriminator, SPADEGenerator
 

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 from SBGAN.discretize import plain_straight_through, straight_through
 from SPADE.engine import step
-from SPADE.engine.device import place
+from SPADE.engine.device import PRECISIONS, place
 from SPADE.engine.images import from_uint8
-from SPADE.engine.precision import PRECISIONS
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import time
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from SPADE.engine.precision import autocast, set_precision
+from SPADE.engine.device import autocast, set_precision
 
 
 def seconds(step, i: int, precision: str, device) -> float:

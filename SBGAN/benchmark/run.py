@@ -24,10 +24,9 @@ from SBGAN.benchmark.forms import FORMS
 from SBGAN.benchmark.measure import convolution_rate, count_operations, seconds
 from SPADE.engine import config as settings
 from SPADE.engine.config import require, setting
-from SPADE.engine.device import pick, seed_everything
+from SPADE.engine.device import PRECISIONS, keep_freed_memory, pick, seed_everything
 from SPADE.engine.distributed import start
 from SPADE.engine.memory import peak_memory
-from SPADE.engine.precision import PRECISIONS
 
 
 @dataclass(frozen=True)
@@ -135,6 +134,8 @@ def run(config: BenchmarkSettings) -> dict:
     if config.threads:
         torch.set_num_threads(config.threads)
     device = start(pick(config.device))
+    if device.type == "cpu":
+        keep_freed_memory()
     if config.peak_of:
         print_peak(config, device)
         return {}

@@ -5,7 +5,7 @@ import contextlib
 import torch
 
 from SBGAN.discretize import argmax
-from SPADE.engine.evaluation import evaluating
+from SPADE.engine.device import evaluating
 from SPADE.engine.images import to_uint8
 from SPADE.sampling import in_batches, latents
 
@@ -33,7 +33,7 @@ def draw_images(generator, seeds, resolution=None, alpha: float = 1.0):
 
 @contextlib.contextmanager
 def truncated(generator, psi: float):
-    """Inside, the first block's features [N,K,4,4*aspect] are drawn to their mean over latents: m + psi * (x - m).
+    """Draws the first block's features [N,K,4,4*aspect] to their mean over latents: m + psi * (x - m).
 
     psi 1 changes nothing, psi 0 gives one layout for every latent. The pixel norm at the entrance takes the length from
     a latent, so shrinking latents themselves would do nothing; this is the place that StyleGAN's trick has here (Karras

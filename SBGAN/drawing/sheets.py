@@ -22,15 +22,18 @@ def images_sheet(generator, resolution=None, alpha: float = 1.0, seed: int = 0):
 
 
 def visible(images):
-    """At least 64 rows high."""
+    """Enlarges small images uint8 [N,3,h,w] to 64 rows."""
     height, width = images.shape[2:]
     rows = max(64, height)
     return enlarge(images, rows, rows * width // height)
 
 
 def scenes_sheet(pairs, store, seed: int = 0, num: int = 8):
-    """For each (layout generator, SPADE generator), either None: layouts from noise above their images; then real
-    layouts, the last SPADE's images of them, and the real images. uint8 [3,...]"""
+    """One picture uint8 [3,...] of pairs (layout generator, SPADE generator), of which either may be None.
+
+    For each pair layouts from noise above their images; then real layouts, the last SPADE's images of them, and the
+    real images.
+    """
     colours = torch.from_numpy(store.label_space.colours)
     seeds = range(seed, seed + num)
 
@@ -52,7 +55,7 @@ def scenes_sheet(pairs, store, seed: int = 0, num: int = 8):
 
 
 def contact_sheet(models, store, seed: int):
-    """What models draw, one below the other: uint8 [3,...]"""
+    """One picture of what models draw, one below the other: uint8 [3,...]"""
     if models[-1].image_generator is not None:
         return images_sheet(models[-1].image_generator, seed=seed)
     return scenes_sheet([(model.layout_generator, model.spade_generator) for model in models], store, seed)

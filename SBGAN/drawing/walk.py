@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from SBGAN.drawing.files import replacing
 from SBGAN.drawing.sample import layouts_of
 from SBGAN.model import Model
-from SBGAN.saving import replacing
 from SPADE.engine.images import colour_layouts, enlarge
 from SPADE.sampling import latents
 

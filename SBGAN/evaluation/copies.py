@@ -17,7 +17,7 @@ BATCH = 128
 
 @dataclass(frozen=True)
 class Nearest:
-    """For each sample: the number of the training item that is nearest, its distance, and whether it is mirrored."""
+    """The training item nearest to each sample: its number, its distance, and whether it is mirrored."""
 
     index: torch.Tensor  # [N]
     distance: torch.Tensor  # [N]
@@ -148,7 +148,7 @@ def captions(lines: list[list[str]], width: int):
 
 
 def nearest_items(found: dict, split, seed: int) -> list[dict]:
-    """For each sample, {"seed", "layout": {"nearest": name of the training item, "mirrored", "distance"}, "image"}."""
+    """A list of {"seed", "layout": {"nearest": name of the training item, "mirrored", "distance"}, "image"}."""
     items = {
         kind: [
             {"nearest": split.names[index], "mirrored": mirrored, "distance": round(distance, 6)}

@@ -9,11 +9,11 @@ import torch.nn.functional as F
 
 from datasets.errors import UserError
 from SBGAN.discretize import resize
+from SPADE.engine.device import evaluating
 from SPADE.engine.distributed import from_first, shared_out
-from SPADE.engine.evaluation import evaluating
 from SPADE.engine.images import from_uint8
 from SPADE.evaluation.features import full_precision
-from SPADE.evaluation.frechet import frechet_distance
+from SPADE.evaluation.fidelity import frechet_distance
 from SPADE.evaluation.metrics import Evaluation
 from SPADE.evaluation.reference import real_images
 from SPADE.pretrained import find_weights, load_weights
@@ -86,7 +86,7 @@ def fid_released(draw, inception, evaluation: Evaluation) -> float:
 
 
 def add_fid_released(row: dict, model, inception, evaluation: Evaluation):
-    """Into the row of scores, or why not."""
+    """Adds it to the row of scores, or the reason why not."""
     real = len(evaluation.store[evaluation.store.reference])
     if real < 2:
         row["fid_released_left_out"] = f"it needs at least 2 images on each side, found {real}"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datasets.errors import UserError
-from SPADE.engine import checkpoint, sealed, warm_start
+from SPADE.engine import checkpoint, warm_start
 from SPADE.engine import config as settings
 from SPADE.engine.distributed import from_first, rank
 from SPADE.engine.run_settings import RunSettings, reconcile
@@ -125,8 +125,8 @@ class RunFolder:
         for path in self.path.glob(f"{self.prefix}_*.pt"):
             if re.fullmatch(rf"{re.escape(self.prefix)}_(?:at_)?\d+\.pt", path.name):
                 try:
-                    found[path] = sealed.position(path)
-                except sealed.Damaged:
+                    found[path] = checkpoint.position(path)
+                except checkpoint.Damaged:
                     found[path] = None
         return found
 

@@ -27,7 +27,7 @@ SWD_PROTOCOL = (
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What all scores of one evaluation share."""
+    """All that the scores of one evaluation share."""
 
     store: Store
     device: torch.device | str
@@ -82,7 +82,7 @@ def score(fake: dict, real: dict, evaluation: Evaluation) -> dict:
 
 
 def missing(entry: Metric, fake: dict, real: dict, evaluation: Evaluation) -> str | None:
-    """What a metric lacks."""
+    """The reason why a metric can't be computed, if there is one."""
     if entry.of not in fake:
         return evaluation.no_network
     kind = "layouts" if entry.of == "layouts" else "images"

@@ -1,4 +1,4 @@
-"""What a scoring leaves: one JSON record, its line in the run's metrics.jsonl, the table on the screen."""
+"""The traces of a scoring: one JSON record, its line in the run's metrics.jsonl, the table on the screen."""
 
 import contextlib
 import functools
@@ -73,7 +73,7 @@ def left_out(record: dict) -> list[str]:
 
 @functools.cache
 def say_once(line: str):
-    """Within a training, where the same is left out of every evaluation."""
+    """Prints a line that a training would repeat at every evaluation."""
     print(line, flush=True)
 
 
@@ -101,21 +101,21 @@ def table(scores: dict) -> str:
 
 @contextlib.contextmanager
 def warnings_in_the_record():
-    """What scores of few images are worth is in the record and under the table; it needn't be said in between."""
+    """Silences what is said of few images' scores: it is in the record and under the table."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*mostly bias", UserWarning)
         yield
 
 
 def make_results(folder: Path):
-    """Before the work, so that a folder that can't be made is refused then."""
+    """Makes the folder before the work, so that one that can't be made is refused then."""
     with writing_results(folder):
         folder.mkdir(parents=True, exist_ok=True)
 
 
 @contextlib.contextmanager
 def writing_results(folder: Path):
-    """What the system says against writing into the folder becomes one sentence."""
+    """Turns what the system says against writing into the folder into one sentence."""
     try:
         yield
     except OSError as error:

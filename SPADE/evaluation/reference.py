@@ -30,7 +30,7 @@ def cache_folder() -> Path | None:
 
 
 def cache_key(store, split_name: str, num: int, height: int, extractor: Extractor) -> str:
-    """Of all that the features depend on."""
+    """Hash of all that the features depend on."""
     split = store[split_name]
     facts = {
         "images": [store.name, split_name, split.height, split.width, split.names[:num], split.crc32[:num]],

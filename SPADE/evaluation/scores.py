@@ -1,4 +1,4 @@
-"""What is compared with what: samples of a model, real images, and the floor between the splits."""
+"""Comparisons: samples of a model, real images, and the floor between the splits."""
 
 from datasets.reader import layouts_in_order
 from SPADE.engine.data import reference_layouts

@@ -7,7 +7,7 @@ from SPADE.engine.config import harmless, require, setting
 
 @dataclass(frozen=True, kw_only=True)
 class ImageScores:
-    """How images are scored, in training or after it."""
+    """Flags of programs that score images, in training or after it."""
 
     num_eval: int = harmless(500, "images of a score", at_least=2)
     inception_weights: str | None = harmless(None, "file of the FID Inception; default: cache, else download")
@@ -19,7 +19,7 @@ class ImageScores:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoringSettings(ImageScores):
-    """What every program has that scores a checkpoint."""
+    """Flags of every program that scores a checkpoint."""
 
     store: str | None = setting(None, "packed data set to score against; default the one it was trained on")
     results: str = setting("results", "folder of all scores and pictures; a run's are in RESULTS/NAME")

@@ -5,7 +5,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from SBGAN.schedule import parse_by_resolution
 from SBGAN.settings import FinetuneSettings, ProgressiveSettings
@@ -177,6 +179,28 @@ def test_two_processes(toy_store, tmp_path):
 def test_every_recipe_with_two_processes(toy_store, tmp_path):
     for script in TINY:
         run_with_two_processes(script, toy_store, tmp_path)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("pairs", [2, 10])
+def test_a_few_pictures_of_ones_own_through_all_stages(pairs, tmp_path):
+    for i in range(pairs):
+        labels = np.zeros((48, 64), np.uint8)
+        labels[20 + i :] = 7
+        for kind, pixels in (("images", np.stack([labels * 20, labels, 255 - labels], 2)), ("labels", labels)):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / kind / f"{i}.png")
+    places = {place: tmp_path / place for place in ("store", "weights", "logs", "results")}
+    for script, shorter in (
+        ("train_progressive_seg", ["--epochs", 1]),
+        ("train_spade", ["--niter", 1, "--niter_decay", 1]),
+        ("train_finetune_end2end", ["--niter", 1, "--niter_decay", 1]),
+        ("test_finetune_end2end", []),
+    ):
+        flags = [*shorter, "--device", "cpu"]
+        done = run("folder", script, "--source", tmp_path, *flags, cwd=tmp_path, height=32, **places)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "results/folder_finetune/scores.json").is_file()
 
 
 def test_a_store_that_is_not_there_needs_a_source(tmp_path):
