@@ -41,8 +41,9 @@ def lock(folder: Path):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.seek(0)
+        holder = file.read().strip()
         raise UserError(
-            f"{folder} is of a run that is going on ({file.read().strip()}); wait for it, stop it, or pass another --name"
+            f"{folder} belongs to a run that is going on ({holder}); wait for it, stop it, or pass another --name"
         ) from None
     except OSError as error:
         print(f"warning: {folder} cannot be locked ({error.strerror}): begin no second run there", flush=True)
