@@ -1,4 +1,10 @@
-"""python -m SBGAN.evaluate: scores and pictures of any checkpoint; the rows are those of the evaluation in training."""
+r"""python -m SBGAN.evaluate: scores and pictures of any checkpoint; the rows are those of the evaluation in training.
+
+Examples:
+    python -m SBGAN.evaluate --checkpoint weights/camvid_finetune/finetune_3.pt
+    python -m SBGAN.evaluate --checkpoint weights/camvid_layout/layout_1288.pt \
+        --spade_checkpoint weights/camvid_spade/spade_12.pt --repeats 3 --no_fid
+"""
 
 import json
 import statistics
@@ -214,7 +220,7 @@ def run_on(path: Path, config: Scoring, spade_path: Path | None = None) -> dict:
 
 @exit_on_user_error
 def main(arguments=None):
-    config = settings.parse(EvaluationSettings, arguments, "SBGAN.evaluate")
+    config = settings.parse(EvaluationSettings, arguments, "SBGAN.evaluate", __doc__)
     run_on(Path(config.checkpoint), config, Path(config.spade_checkpoint) if config.spade_checkpoint else None)
 
 

@@ -1,4 +1,9 @@
-"""python -m SBGAN.report WEIGHTS/NAME: one self-contained HTML page of a run."""
+"""python -m SBGAN.report WEIGHTS/NAME: one self-contained HTML page of a run.
+
+Examples:
+    python -m SBGAN.report weights/camvid_finetune
+    python -m SBGAN.report weights/camvid_finetune --out camvid.html
+"""
 
 import io
 import json
@@ -9,9 +14,9 @@ from pathlib import Path
 from PIL import Image
 
 from datasets.errors import UserError, exit_on_user_error
+from datasets.flags import Parser
 from SBGAN.evaluation import report_parts as parts
 from SBGAN.saving import check_file, replacing
-from SPADE.engine.config import Parser
 from SPADE.evaluation.images import COLUMNS, numbers
 
 SHEETS = 5  # pictures of one kind over time
@@ -170,19 +175,19 @@ def report(run: Path, logs: Path, results: Path) -> str:
     return parts.page(run.name, [*sections, parts.section("Settings", parts.settings_list(settings))])
 
 
-def parse(arguments):
-    parser = Parser("SBGAN.report", __doc__)
+def make_parser() -> Parser:
+    parser = Parser("python -m SBGAN.report", __doc__)
     parser.add_argument("run", type=Path, help="folder of the run's checkpoints, WEIGHTS/NAME")
     parser.add_argument("--logs", type=Path, help="folder of all logs; default the one in the run's settings")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all scores (default: results)")
     parser.add_argument("--out", type=Path, help="the page; default RUN/report.html, which is replaced")
     parser.add_argument("--overwrite", action="store_true", help="replace the file that --out names")
-    return parser.parse_args(arguments)
+    return parser
 
 
 @exit_on_user_error
 def main(arguments=None):
-    flags = parse(arguments)
+    flags = make_parser().parse_args(arguments)
     run = flags.run.resolve()
     logs = flags.logs or Path(read_settings(run).get("logs", "logs"))
     out = flags.out or run / "report.html"
