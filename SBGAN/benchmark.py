@@ -13,12 +13,10 @@ Examples:
 import contextlib
 import dataclasses
 import json
-import os
 import platform
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +24,7 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from datasets.disk import replacing
 from datasets.errors import UserError, exit_on_user_error
 from SBGAN.benchmark_cases import CASES, FORMS, Sizes, load_pairs
 from SPADE import neighbourhoods
@@ -172,10 +171,8 @@ def processor() -> str:
 
 
 def write_json(path: Path, content: dict):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-        file.write(json.dumps(content, indent=1) + "\n")
-    os.replace(file.name, path)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def run(config: BenchmarkSettings) -> dict:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from datasets import disk
 from datasets.errors import UserError
 
 WAITING = 64  # pictures that may wait to be written; more would only fill the memory
@@ -44,16 +45,9 @@ def check_file(path: Path, overwrite: bool, flag: str = "out"):
 
 @contextlib.contextmanager
 def replacing(path: Path):
-    """A temporary name beside `path` to write to; it takes the place of `path` if all went well."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    with explained(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            yield temporary
-            os.replace(temporary, path)
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
+    """disk.replacing, with one sentence for what the system says against it."""
+    with explained(path), disk.replacing(path) as temporary:
+        yield temporary
 
 
 def write_png(pixels: np.ndarray, path: Path, palette: np.ndarray | None = None):

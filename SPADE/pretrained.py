@@ -4,9 +4,7 @@ A published file carries the first digits of its SHA-256 in its name (vgg19-dcbb
 file is noticed.
 """
 
-import hashlib
 import http.client
-import os
 import pickle
 import re
 import urllib.request
@@ -15,6 +13,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from datasets.disk import replacing, sha256
 from datasets.errors import UserError
 from SPADE.torchvision_import import torchvision
 
@@ -76,14 +75,6 @@ def load_weights(path):
         raise UserError(f"{path} is no readable file of PyTorch weights ({reason}): replace it") from error
 
 
-def sha256(path):
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
 def _hash_in_name(name):
     found = re.search(r"-([0-9a-f]{8,64})\.pth$", name)
     return found.group(1) if found else ""
@@ -101,18 +92,17 @@ def _check_hash(path):
 
 
 def _download(url, target):
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
-    try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response, open(partial, "wb") as file:
-            size = int(response.headers.get("Content-Length") or 0)
-            with tqdm(total=size or None, unit="B", unit_scale=True, desc=target.name) as bar:
-                while piece := response.read(1 << 20):
-                    file.write(piece)
-                    bar.update(len(piece))
+    with (
+        replacing(target, shared=True) as partial,
+        urllib.request.urlopen(url, timeout=TIMEOUT_S) as response,
+        open(partial, "wb") as file,
+    ):
+        size = int(response.headers.get("Content-Length") or 0)
+        with tqdm(total=size or None, unit="B", unit_scale=True, desc=target.name) as bar:
+            while piece := response.read(1 << 20):
+                file.write(piece)
+                bar.update(len(piece))
+        file.flush()
         found, wanted = sha256(partial), _hash_in_name(target.name)
         if not found.startswith(wanted):
             raise UserError(f"{url} gave a file with SHA-256 {found[:8]}..., wanted {wanted}...: try again later")
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -7,11 +7,10 @@ Examples:
     python -m datasets.doctor --images photos --labels masks --labelspace classes.json
 """
 
-import contextlib
-import os
 import sys
 from pathlib import Path
 
+from datasets.disk import replacing
 from datasets.errors import UserError, exit_on_user_error
 from datasets.examine import Examination, examine_folders, examine_store
 from datasets.flags import Parser, number
@@ -86,17 +85,13 @@ def class_table(found: Examination) -> list[str]:
 
 
 def write_report(path: Path, html: str) -> None:
+    if path.is_dir():
+        raise UserError(f"--report {path}: a directory; give the name of a file")
+    if not path.parent.is_dir():
+        raise UserError(f"--report {path}: no folder {path.parent}; make it or choose another file")
     try:
-        if path.is_dir():
-            raise UserError(f"--report {path}: a directory; give the name of a file")
-        partial = path.with_name(f".{path.name}.partial")
-        try:
-            partial.write_text(html, encoding="utf-8", errors="backslashreplace")  # of names that are not UTF-8
-            os.replace(partial, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                partial.unlink()
-            raise
+        with replacing(path) as temporary:
+            temporary.write_text(html, encoding="utf-8", errors="backslashreplace")  # of names that are not UTF-8
     except OSError as error:
         raise UserError(f"--report {path}: cannot be written ({error.strerror}); choose another file") from None
     print(f"report: {path}")

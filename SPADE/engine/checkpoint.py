@@ -1,6 +1,5 @@
 """Checkpoints: files from which the networks can be rebuilt without anything else."""
 
-import hashlib
 import pickle
 import re
 import zipfile
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from datasets.disk import sha256
 from datasets.errors import UserError
 from SPADE.engine import sealed
 from SPADE.engine.device import place
@@ -100,8 +100,4 @@ def number_of(path: Path) -> int:
 
 def file_hash(path: Path) -> str:
     """First 16 hex digits of the file's SHA-256, for score records."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()[:16]
+    return sha256(path)[:16]

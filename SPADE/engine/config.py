@@ -2,10 +2,10 @@
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import get_args, get_type_hints
 
+from datasets.disk import replacing
 from datasets.errors import UserError
 from datasets.flags import Parser, Range, Switch
 
@@ -90,10 +90,8 @@ def to_dict(config) -> dict:
 
 
 def save(config, path: Path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(json.dumps(to_dict(config), indent=1) + "\n")
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(to_dict(config), indent=1) + "\n")
 
 
 def require(condition, flag, found, wanted, remedy):

@@ -1,11 +1,12 @@
 """Images for people and for metrics: the one place where [-1,1] becomes uint8, and sheets of pictures."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
+
+from datasets.disk import replacing
 
 
 def to_uint8(image: torch.Tensor) -> torch.Tensor:
@@ -49,8 +50,5 @@ def square_sheet(images: torch.Tensor) -> torch.Tensor:
 
 def save_png(picture: torch.Tensor, path: Path):
     """uint8 [3,H,W] -> PNG file, written whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}")
-    Image.fromarray(np.ascontiguousarray(picture.permute(1, 2, 0).cpu().numpy())).save(temporary, format="PNG")
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        Image.fromarray(np.ascontiguousarray(picture.permute(1, 2, 0).cpu().numpy())).save(temporary, format="PNG")

@@ -6,9 +6,10 @@
 """
 
 import hashlib
-import os
 import struct
 from pathlib import Path
+
+from datasets.disk import replacing
 
 MAGIC = b"SBGANend"
 HEAD = struct.Struct("<8sQQ")
@@ -44,32 +45,15 @@ def write(path: Path, position: int, fill):
 
     Any error leaves what was there before, and nothing else.
     """
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        with open(temporary, "wb") as file:
-            hashed = HashedFile(file)
-            try:
-                fill(hashed)
-            except Exception as error:
-                raise hashed.error or error from None
-            head = HEAD.pack(MAGIC, position, hashed.length)
-            hashed.hash.update(head)
-            file.write(head + hashed.hash.digest())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def sync_folder(folder: Path):
-    """A rename is on the disk when its folder is."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with replacing(path, durable=True) as temporary, open(temporary, "wb") as file:
+        hashed = HashedFile(file)
+        try:
+            fill(hashed)
+        except Exception as error:
+            raise hashed.error or error from None
+        head = HEAD.pack(MAGIC, position, hashed.length)
+        hashed.hash.update(head)
+        file.write(head + hashed.hash.digest())
 
 
 def position(path: Path) -> int:

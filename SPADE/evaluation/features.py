@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
+from datasets.disk import sha256
 from datasets.errors import UserError
 from SPADE.evaluation.fidelity import extract_features, inception_network
-from SPADE.pretrained import sha256
 
 
 @dataclass(frozen=True)

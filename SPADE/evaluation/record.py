@@ -2,11 +2,11 @@
 
 import contextlib
 import json
-import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+from datasets.disk import replacing
 from datasets.errors import UserError
 from datasets.packed import Store, open_store
 from SPADE.engine.config import require, setting
@@ -95,10 +95,8 @@ def finish(scores, left_out, files: dict, config: Scoring, store: Store, folder:
         return record
     print(table(scores))
     append_record(record, weights)
-    with writing_results(folder):
-        temporary = folder / f".scores.{os.getpid()}.json"
+    with writing_results(folder), replacing(folder / "scores.json") as temporary:
         temporary.write_text(json.dumps(record, indent=1) + "\n")
-        os.replace(temporary, folder / "scores.json")
     for kind, row in scores.items():
         for name, repeats in row.get("repeats", {}).items():
             count = len(repeats["values"])

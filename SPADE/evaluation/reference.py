@@ -1,6 +1,5 @@
 """Real images that scores compare with, and their features, which are computed once and kept."""
 
-import contextlib
 import hashlib
 import json
 import os
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from datasets.disk import replacing
 from datasets.reader import in_order
 from SPADE.engine.distributed import from_first, rank, shared_out
 from SPADE.evaluation.features import Extractor, with_features
@@ -75,12 +75,8 @@ def kept(file: Path, num: int):
 
 def keep(features, file: Path):
     """A cache that cannot be written is said and no more."""
-    temporary = file.with_name(f".{file.stem}.{os.getpid()}.npy")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        np.save(temporary, features)
-        os.replace(temporary, file)
+        with replacing(file, shared=True) as temporary:
+            np.save(temporary, features)
     except OSError as error:
         print(f"reference features are not kept for the next time: {file.parent}: {error.strerror}")
-        with contextlib.suppress(OSError):
-            temporary.unlink()

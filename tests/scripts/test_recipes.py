@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from SBGAN.schedule import parse_batch_sizes
+from SBGAN.schedule import parse_by_resolution
 from SBGAN.settings import FinetuneSettings, ProgressiveSettings
 from SBGAN.test_finetune_end2end import ScoringSettings
 from SBGAN.test_progressive import BaselineScoring
@@ -60,7 +60,7 @@ STORES = [(1, 32, 32, 2), (9, 64, 128, 3), (367, 64, 128, 12), (300, 128, 128, 1
 def test_chosen_numbers_fit_the_store(images, rows, columns, classes):
     one, two, three = (chosen(stage, images, rows, columns, classes) for stage in STAGES)
     assert all(1 <= stage.batch_size <= images for stage in (one, two, three))
-    assert all(1 <= size <= one.batch_size for size in parse_batch_sizes(one.batch_sizes).values())
+    assert all(1 <= size <= one.batch_size for size in parse_by_resolution(one.batch_sizes, "batch_sizes").values())
     assert one.max_dim in (rows // 2, 4) and one.fmap_max >= min(classes, 512) and 1 <= one.epochs <= 100
     assert min(two.niter, two.niter_decay, three.niter, three.niter_decay) >= 1
     assert two.niter + two.niter_decay <= 200 and three.niter + three.niter_decay <= 100
