@@ -3,8 +3,8 @@
 import torch.nn.functional as F
 
 from datasets.reader import Reader
+from SBGAN.layout_stage import Domain
 from SBGAN.networks import ImageGenerator
-from SBGAN.progressive_loop import Domain
 from SPADE.engine import checkpoint
 from SPADE.engine.device import to_device
 from SPADE.engine.distributed import rank, world_size

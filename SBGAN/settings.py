@@ -57,8 +57,8 @@ class FinetuneSettings(ImageScores, RunSettings):
     niter: int = setting(50, "epochs at the full learning rate", at_least=0)
     niter_decay: int = setting(50, "further epochs, SPADE's and D2's learning rate linearly to 0", at_least=0)
     pretrain_epochs: int = setting(1, "epochs that D2 is trained alone before", at_least=0)
-    lr: float = setting(2e-4, "Adam of SPADE (half for the generator, twice for the discriminator) and of D2", above=0)
-    lr_pgan: float = setting(1e-5, "Adam of the layout GAN; does not decay", above=0)
+    lr: float = setting(2e-4, "Adam of D2 and of SPADE (generator half, discriminator twice of it)", at_least=0)
+    lr_pgan: float = setting(1e-5, "Adam of the layout GAN; does not decay", at_least=0)
     layout_grad: str = setting(
         "stem", "the image's gradient enters the layout by SPADE's stem (released), or in full", ("stem", "full")
     )

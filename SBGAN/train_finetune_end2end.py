@@ -8,7 +8,7 @@ import torch
 from datasets.errors import exit_on_user_error
 from datasets.packed import open_store
 from SBGAN.evaluation.scenes import sample, score_generated
-from SBGAN.finetune_loop import PREFIX, STAGE, Networks, train
+from SBGAN.joint_stage import PREFIX, STAGE, Networks, train
 from SBGAN.model import check_fit, load_networks
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
 from SBGAN.settings import FinetuneSettings, check_finetune
@@ -23,18 +23,18 @@ from SPADE.evaluation.images import find_extractor, numbers, record_in_training,
 from SPADE.evaluation.record import check_store
 from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
 from SPADE.train import perceptual_network
-from SPADE.training_loop import pictures as real_layout_pictures
+from SPADE.train import pictures as real_layout_pictures
 
 
 def make_pictures(store, device, num: int = 8):
-    """Function of both generators: generated layouts and their images, real layouts, their images, real images."""
+    """Function of the generators: generated layouts and their images, real layouts, their images, real images."""
     colours = torch.from_numpy(store.label_space.colours)
 
-    def pictures(layout_generator, spade_generator):
+    def pictures(layout_generator, spade_generator, encoder):
         layouts, images = sample(layout_generator, spade_generator, range(num), device)
         layouts = enlarge(colour_layouts(layouts, colours), store.height, store.width)
         generated = sheet([layouts, images])  # [3,2*H+...,W*num+...]
-        return torch.cat([generated, real_layout_pictures(spade_generator, store, device, num=num)], 1)
+        return torch.cat([generated, real_layout_pictures(spade_generator, store, device, encoder, num)], 1)
 
     return pictures
 
@@ -53,17 +53,16 @@ def run(config: FinetuneSettings) -> Path:
 
     # --- Pretrained networks, scores ---
     vgg = perceptual_network(config, device)
-    evaluate = None
+    extractor = left_out = None
     if config.evaluate_every:
         extractor, left_out = find_extractor(config, store.height, store.width, device)
 
-        def evaluate(layout_generator, spade_generator, images_seen):
-            num, how = config.num_eval, (device, extractor, left_out)
-            generated = score_generated(layout_generator, spade_generator, store, num, 0, *how)
-            real = score_real_layouts(spade_generator, store, num, *how)
-            scores = {"generated": generated, "real layouts": real}
-            record_in_training(scores, images_seen, config, store, left_out)
-            return numbers(generated, "score_generated/") | numbers(real, "score_real_layouts/")
+    def score(layout_generator, spade_generator, images_seen):
+        num, how = config.num_eval, (device, extractor, left_out)
+        generated = score_generated(layout_generator, spade_generator, store, num, 0, *how)
+        real = score_real_layouts(spade_generator, store, num, *how)
+        record_in_training({"generated": generated, "real layouts": real}, images_seen, config, store, left_out)
+        return numbers(generated, "score_generated/") | numbers(real, "score_real_layouts/")
 
     # --- Networks ---
     folder.begin(config, data_record(store), origin=origin.values(), constant_images=lambda config: (
@@ -75,7 +74,7 @@ def run(config: FinetuneSettings) -> Path:
     else:
         learning = config.train_layout, config.train_spade
         networks = Networks(**load_networks(stages["layout"], stages["spade"], *learning, vgg, device))
-    return train(config, store, networks, folder, origin, device, make_pictures(store, device), evaluate, stages)
+    return train(config, store, networks, folder, origin, device, make_pictures(store, device), score, stages)
 
 
 def rebuild_networks(records: dict, vgg, device) -> Networks:

@@ -5,8 +5,8 @@ from pathlib import Path
 from datasets.errors import exit_on_user_error
 from datasets.packed import open_store
 from SBGAN.baseline import image_domain
+from SBGAN.layout_stage import train
 from SBGAN.networks import ImageGenerator, ProgressiveDiscriminator
-from SBGAN.progressive_loop import train
 from SBGAN.schedule import make_phases, parse_by_resolution
 from SBGAN.settings import BaselineSettings, check_progressive
 from SPADE.engine import config as settings

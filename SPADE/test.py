@@ -27,7 +27,7 @@ from SPADE.evaluation.record import (
     writing_results,
 )
 from SPADE.networks import SPADEGenerator, StyleEncoder
-from SPADE.training_loop import STAGE, pictures
+from SPADE.train import STAGE, pictures
 
 
 @dataclass(frozen=True, kw_only=True)

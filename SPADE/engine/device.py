@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from datasets.errors import UserError
-from SPADE.engine.watch import step_begins
 
 
 def pick(name: str | None = None) -> torch.device:
@@ -63,7 +62,6 @@ def seed_everything(seed: int):
 
 
 def seed_step(seed: int, images_seen: int, rank: int = 0):
-    """A step begins: all its noise is a function of these three numbers, nothing has to be saved to draw it again."""
-    step_begins()
+    """Makes all noise of a step a function of these three numbers: nothing has to be saved to draw it again."""
     digest = hashlib.sha256(f"{seed} {images_seen} {rank}".encode()).digest()
     torch.manual_seed(int.from_bytes(digest[:8], "little", signed=True))

@@ -13,7 +13,6 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tqdm import tqdm
 
 from SPADE.engine.distributed import rank
-from SPADE.engine.watch import step_ends
 
 
 class EventFile:
@@ -138,8 +137,7 @@ class Progress:
         self.bar.close()
 
     def step(self, images: int):
-        """A step on so many images has ended."""
-        step_ends()
+        """Counts a step on so many images."""
         self.seen += images
         self.bar.update(images)
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from SBGAN.finetune_loop import STAGE
+from SBGAN.joint_stage import STAGE
 from SBGAN.networks import ImageGenerator, LayoutGenerator
 from SPADE.engine import checkpoint
 from SPADE.engine.data import data_record

@@ -187,6 +187,16 @@ def test_a_frozen_generator_stays_as_it_was_bit_for_bit(trained, toy_store, tmp_
     assert any(not torch.equal(after[f"{other_name}_generator.{k}"], v) for k, v in moved["average"].items())
 
 
+def test_stage_3_of_a_generator_with_styles(trained, toy_store, tmp_path):
+    """Its pictures of real layouts have the styles of the real images, as stage 2's have."""
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights/layout").symlink_to(trained / "weights/layout")
+    at = (toy_store, tmp_path)
+    train_spade.main([*logged(at, "spade"), *SPADE, "--use_vae", "--style_dim", "4"])
+    train_finetune_end2end.main([*logged(at, "finetune"), *JOINED])
+    assert any(name.startswith("encoder.") for name in weights_of(tmp_path / "weights/finetune/finetune_2.pt"))
+
+
 def test_the_same_seed_gives_the_same_weights(trained, toy_store, tmp_path):
     train_progressive_seg.main([*logged((toy_store, tmp_path), "layout"), *LAYOUT, "--num_eval", "8"])
     one, other = (
