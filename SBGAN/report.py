@@ -17,6 +17,7 @@ from datasets.errors import UserError, exit_on_user_error
 from datasets.flags import Parser
 from SBGAN.evaluation import report_parts as parts
 from SBGAN.saving import check_file, replacing
+from SPADE.engine.log import recorded_logs
 from SPADE.evaluation.images import COLUMNS, numbers
 
 SHEETS = 5  # pictures of one kind over time
@@ -51,13 +52,13 @@ def last_of(records: list[dict]) -> dict:
     return next((r for r in reversed(records) if "images_seen" not in r), records[-1])
 
 
-def read_logs(folder: Path) -> tuple[dict, dict]:
-    """({scalar: [(images seen, value)]}, {picture: [(images seen, PNG bytes)]}) of all parts of a run."""
+def read_logs(folders: list[Path]) -> tuple[dict, dict]:
+    """({scalar: [(images seen, value)]}, {picture: [(images seen, PNG bytes)]}) of all logs of a run."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     scalars, pictures = {}, {}
-    for part in sorted(path for path in folder.glob("*") if path.is_dir()):
-        events = EventAccumulator(str(part), size_guidance={"scalars": 0, "images": 0}).Reload()
+    for folder in folders:
+        events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0}).Reload()
         for tag in events.Tags()["scalars"]:
             scalars.setdefault(tag, {}).update({e.step: e.value for e in events.Scalars(tag)})
         for tag in events.Tags()["images"]:
@@ -166,7 +167,7 @@ def result_picture(path: Path, caption: str) -> list[str]:
 def report(run: Path, logs: Path, results: Path) -> str:
     """The page. logs, results: of this run, may not be there."""
     settings, records = read_settings(run), read_records(run)
-    scalars, pictures = read_logs(logs)
+    scalars, pictures = read_logs(recorded_logs(run, logs))
     sections = [f"<p>Made {time.strftime('%Y-%m-%d %H:%M')} from {parts.html.escape(str(run))}</p>"]
     sections += scores_sections(records)
     sheet = result_picture(results / "contact_sheet.png", "of the last evaluation")

@@ -1,4 +1,11 @@
-"""python -m SBGAN.train_finetune_end2end: stage 3, both generators joined."""
+r"""python -m SBGAN.train_finetune_end2end: stage 3, both generators joined.
+
+Examples:
+    python -m SBGAN.train_finetune_end2end --store packed/camvid --name joined --layout_name camvid_layout \
+        --spade_name camvid_spade
+    python -m SBGAN.train_finetune_end2end --store packed/camvid --name spade_alone --layout_name camvid_layout \
+        --spade_name camvid_spade --no_train_layout
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -22,8 +29,7 @@ from SPADE.engine.run_folder import RunFolder
 from SPADE.evaluation.images import find_extractor, numbers, record_in_training, score_real_layouts
 from SPADE.evaluation.record import check_store
 from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
-from SPADE.train import perceptual_network
-from SPADE.train import pictures as real_layout_pictures
+from SPADE.train import perceptual_network, picture_rows
 
 
 def make_pictures(store, device, num: int = 8):
@@ -33,8 +39,7 @@ def make_pictures(store, device, num: int = 8):
     def pictures(layout_generator, spade_generator, encoder):
         layouts, images = sample(layout_generator, spade_generator, range(num), device)
         layouts = enlarge(colour_layouts(layouts, colours), store.height, store.width)
-        generated = sheet([layouts, images])  # [3,2*H+...,W*num+...]
-        return torch.cat([generated, real_layout_pictures(spade_generator, store, device, encoder, num)], 1)
+        return sheet([layouts, images, *picture_rows(spade_generator, store, device, encoder, num)])
 
     return pictures
 
@@ -115,7 +120,7 @@ def continued(config, saved: dict):
 
 @exit_on_user_error
 def main(arguments=None):
-    path = run(settings.parse(FinetuneSettings, arguments, "SBGAN.train_finetune_end2end"))
+    path = run(settings.parse(FinetuneSettings, arguments, "SBGAN.train_finetune_end2end", __doc__))
     if rank() == 0:
         print(f"joined model saved to {path}")
 

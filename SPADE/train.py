@@ -1,4 +1,9 @@
-"""python -m SPADE.train: stage 2, SPADE learns to draw the photograph of a real layout (Park et al., CVPR 2019)."""
+"""python -m SPADE.train: stage 2, SPADE learns to draw the photograph of a real layout (Park et al., CVPR 2019).
+
+Examples:
+    python -m SPADE.train --store packed/camvid --name camvid_spade --batch_size 4 --no_vgg_loss
+    torchrun --nproc_per_node 8 -m -- SPADE.train --store packed/cityscapes --name cityscapes_spade --upsampling more
+"""
 
 from pathlib import Path
 
@@ -117,13 +122,18 @@ def train(config: SpadeSettings, store, device, vgg, score) -> Path:
     return loop.train(config, folder, training, device)
 
 
-def pictures(generator, store, device, encoder=None, num: int = 8):
-    """Layouts, images drawn from them, real images, one below the other: uint8 [3,...]. From the reference split."""
+def pictures(generator, store, device, encoder=None):
+    """The rows below as one picture uint8 [3,...]."""
+    return sheet(picture_rows(generator, store, device, encoder))
+
+
+def picture_rows(generator, store, device, encoder=None, num: int = 8) -> list:
+    """Layouts, images drawn from them, real images, each uint8 [n,3,H,W]: num of the reference split, or all it has."""
     images, labels = spread_pairs(store[store.reference], num)
     with evaluating(generator, *([encoder] if encoder else [])):
         style = encoder(from_uint8(images.to(device)))[0] if encoder else None
         drawn = to_uint8(generator(labels.to(device), style=style))
-    return sheet([colour_layouts(labels, torch.from_numpy(store.label_space.colours)), drawn, images])
+    return [colour_layouts(labels, torch.from_numpy(store.label_space.colours)), drawn, images]
 
 
 def run(config: SpadeSettings) -> Path:
@@ -146,7 +156,7 @@ def run(config: SpadeSettings) -> Path:
 
 @exit_on_user_error
 def main(arguments=None):
-    path = run(settings.parse(SpadeSettings, arguments, "SPADE.train"))
+    path = run(settings.parse(SpadeSettings, arguments, "SPADE.train", __doc__))
     if rank() == 0:
         print(f"SPADE saved to {path}")
 

@@ -59,6 +59,12 @@ def own_log(record: Path, logs: Path, continued: bool) -> Path:
     return logs / name
 
 
+def recorded_logs(run: Path, logs: Path) -> list[Path]:
+    """What a run's folder says are its logs in LOGS/NAME; all that is there where it says nothing."""
+    names = [json.loads(record.read_text())["folder"] for record in sorted(run.glob("*_log.json"))]
+    return [logs / name for name in names] or [logs, *sorted(path for path in logs.glob("*") if path.is_dir())]
+
+
 def new_folder(logs: Path) -> str:
     """Makes a folder with the time for its name."""
     now = datetime.now().strftime("%Y%m%d-%H%M%S")

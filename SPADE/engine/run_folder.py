@@ -8,6 +8,7 @@ WEIGHTS/NAME/PREFIX_NUMBER.pt    as scheduled, NUMBER of epochs or iterations: f
 WEIGHTS/NAME/PREFIX_at_IMAGES.pt in between, after so many images seen: only to continue from
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -59,7 +60,7 @@ class RunFolder:
     """
 
     def __init__(self, config: RunSettings, prefix: str, stage: str):
-        single = config.name == Path(config.name).name and config.name != ".."
+        single = config.name == Path(config.name).name and config.name not in ("", "..")
         require(single, "name", repr(config.name), "the name of one folder, without a slash", "pass such a name")
         self.path, self.logs = Path(config.weights) / config.name, Path(config.logs) / config.name
         self.prefix, self.stage = prefix, stage
@@ -137,7 +138,7 @@ class RunFolder:
             raise UserError(
                 f"{self.path} cannot be written ({error.strerror or error}); make room or pass other --weights"
             ) from error
-        if log.is_dir():
+        with contextlib.suppress(OSError):  # a log that can't be written is said when it is tried
             self.locks.append(lock(log))  # it is another run's too, where somebody copied its weights
         return log
 
