@@ -27,9 +27,8 @@ from SBGAN.settings import FinetuneSettings
 from SPADE import objectives
 from SPADE.engine.config import require, setting
 from SPADE.engine.data import spread_pairs
-from SPADE.engine.device import place
+from SPADE.engine.device import PRECISIONS, autocast, place
 from SPADE.engine.images import from_uint8
-from SPADE.engine.precision import PRECISIONS, autocast
 from SPADE.engine.step import adam, descend, frozen
 from SPADE.networks import UPSAMPLINGS, MultiscaleDiscriminator, SPADEGenerator
 from SPADE.plain import PlainSPADEGenerator

@@ -21,14 +21,14 @@ from datasets.errors import UserError, exit_on_user_error
 from datasets.labels import load_space
 from datasets.packed import open_store
 from SBGAN import released as progressive
-from SBGAN.networks import ImageGenerator, LayoutGenerator, ProgressiveDiscriminator
-from SBGAN.saving import check_file, explained
+from SBGAN.drawing.files import check_file, explained
+from SBGAN.stages import FINETUNE, IMAGE_GAN, LAYOUT_GAN, SPADE, STAGES
 from SPADE import released as spade
 from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
 from SPADE.engine.config import require, setting
 from SPADE.engine.data import data_record
-from SPADE.networks import UPSAMPLINGS, MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
+from SPADE.networks import UPSAMPLINGS
 from SPADE.pretrained import load_weights
 
 GENERATOR_KEY = "blocks.0.fc1.weight"
@@ -206,9 +206,9 @@ def convert(config: ImportSettings) -> tuple[str, dict]:
                 "pass the size of its images")  # fmt: skip
         content |= {"resolution": rows, "alpha": 1.0}
     if layout is None:
-        return "spade", content | {"epoch": 0, "networks": image}
+        return SPADE.name, content | {"epoch": 0, "networks": image}
     if image is None:
-        return ("image_gan" if baseline else "layout_gan"), content | {"networks": layout}
+        return (IMAGE_GAN if baseline else LAYOUT_GAN).name, content | {"networks": layout}
     require(not baseline, "layout", f"{config.layout}, an RGB ProGAN", "a layout GAN with --generator", "name that")
     names = {
         "layout_generator": layout["generator"],
@@ -220,23 +220,7 @@ def convert(config: ImportSettings) -> tuple[str, dict]:
     }
     networks = {name: network for name, network in names.items() if network is not None}
     # No origin: the checkpoints of stages 1 and 2 that it was fine-tuned from were not published.
-    return "finetune", content | {"epoch": 0, "origin": {}, "networks": networks}
-
-
-CLASSES = {
-    "layout_generator": LayoutGenerator,
-    "layout_discriminator": ProgressiveDiscriminator,
-    "spade_generator": SPADEGenerator,
-    "image_discriminator": MultiscaleDiscriminator,
-    "image_discriminator_2": MultiscaleDiscriminator,
-    "discriminator_2": MultiscaleDiscriminator,
-    "encoder": StyleEncoder,
-}
-OF_STAGE = {
-    "spade": {"generator": SPADEGenerator, "discriminator": MultiscaleDiscriminator},
-    "layout_gan": {"generator": LayoutGenerator, "discriminator": ProgressiveDiscriminator},
-    "image_gan": {"generator": ImageGenerator, "discriminator": ProgressiveDiscriminator},
-}
+    return FINETUNE.name, content | {"epoch": 0, "origin": {}, "networks": networks}
 
 
 @exit_on_user_error
@@ -246,7 +230,7 @@ def main(arguments=None):
     check_file(out, config.overwrite)
     stage, content = convert(config)
     for name, record in content["networks"].items():
-        network = checkpoint.rebuild((CLASSES | OF_STAGE.get(stage, {}))[name], record)  # that it loads, before writing
+        network = checkpoint.rebuild(STAGES[stage].networks[name], record)  # that it loads, before writing
         count = sum(p.numel() for p in network.parameters())
         print(f"{name}: {count} parameters, {record['arguments']}")
     with explained(out):

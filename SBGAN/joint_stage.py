@@ -17,16 +17,13 @@ from SPADE import objectives
 from SPADE.engine import loop
 from SPADE.engine.device import to_device
 from SPADE.engine.distributed import rank, world_size
-from SPADE.engine.ema import averaged_copy
 from SPADE.engine.images import from_uint8
 from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.schedule import in_epochs
-from SPADE.engine.state import TrainingState
+from SPADE.engine.state import TrainingState, averaged_copy
 from SPADE.engine.step import adam, frozen, micro_batches, unmoved
 from SPADE.losses import hinge_discriminator_fake, hinge_discriminator_real, hinge_generator
 from SPADE.networks import discriminate
-
-STAGE, PREFIX = "finetune", "finetune"
 
 
 @dataclass(frozen=True)
@@ -195,8 +192,8 @@ def train(
     """Pretrains D2, then trains everything for niter + niter_decay epochs; returns the last checkpoint's path.
 
     config: FinetuneSettings; origin: the files that stages 1 and 2 left, written into the checkpoints;
-    pictures: (layout generator, SPADE generator, style encoder or None) -> uint8 [3,...]; score: (layout generator,
-    SPADE generator, images seen) -> {score name: value}; stages: see `inherit`, None where the run goes on from its own
+    pictures: (layout generator, SPADE generator) -> uint8 [3,...]; score: the same and images seen -> {score name:
+    value}; stages: see `inherit`, None where the run goes on from its own
     checkpoint.
     """
     # --- Networks, optimisers ---
@@ -256,7 +253,7 @@ def train(
         state=state,
         schedule=schedule,
         update=update,
-        pictures=lambda step: {"generated_and_real": pictures(*generators, state.shown("encoder"))},
+        pictures=lambda step: {"generated_and_real": pictures(*generators)},
         evaluate=lambda step: score(*generators, state.images_seen),
         heaviest=pretraining,
     )

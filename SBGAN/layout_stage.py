@@ -13,22 +13,22 @@ import torch
 from datasets.labels import one_hot
 from datasets.reader import Reader
 from SBGAN import discretize
-from SBGAN.drawing.sample import generate_layouts
-from SBGAN.evaluation.scenes import layout_rows, score_layouts
+from SBGAN.drawing.sheets import layouts_sheet
+from SBGAN.evaluation.scenes import score_layouts
 from SBGAN.losses import gradient_penalty, layout_entropy, wasserstein_discriminator, wasserstein_generator
 from SBGAN.schedule import iteration_at, phase_at, total_images
+from SBGAN.stages import LAYOUT_GAN
 from SPADE.engine import loop
 from SPADE.engine.device import to_device
-from SPADE.engine.distributed import from_first, rank, world_size
-from SPADE.engine.ema import averaged_copy
-from SPADE.engine.images import colour_layouts, enlarge, square_sheet
+from SPADE.engine.distributed import rank, world_size
 from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.schedule import Step, every
-from SPADE.engine.state import TrainingState
+from SPADE.engine.state import TrainingState, averaged_copy
 from SPADE.engine.step import adam, frozen, micro_batches
-from SPADE.evaluation.images import numbers, record_in_training
+from SPADE.evaluation.record import flat_scores, record_in_training
+from SPADE.evaluation.scores import begin
 
-STAGE, PREFIX = "layout_gan", "layout"
+CLASS_AXES = {r"generator\.heads\.\d+": 0, r"discriminator\.inputs\.\d+": 1}
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Domain:
     statistics: Callable  # generator output -> {name: scalar tensor} to log
     pictures: Callable  # (generator, resolution, alpha) -> uint8 [3,...]
     evaluate: Callable  # (generator, resolution, alpha, images_seen) -> {score name: value}
+    class_axes: dict[str, int]  # the layers that see or give classes, for a warm start
 
 
 def generator_terms(generator, discriminator, domain, z, noise, resolution, alpha):
@@ -92,12 +93,13 @@ def train(config, phases, data, generator, discriminator, domain: Domain, device
     """
     # --- What there is already ---
     folder = RunFolder(config, domain.prefix, domain.stage)
-    folder.begin(config, data)
+    folder.begin(config, data, start_from=config.start_from)
 
     # --- Optimisers ---
     networks = {"generator": generator, "discriminator": discriminator}
     optimizers = {name: adam(network.parameters(), 0.99, config.lr) for name, network in networks.items()}
     state = TrainingState(networks, optimizers, {"generator": averaged_copy(generator)} if config.ema else {})
+    folder.start_warm(state, domain.class_axes)
 
     # --- One step ---
     def update(step, descend):
@@ -142,7 +144,7 @@ def train(config, phases, data, generator, discriminator, domain: Domain, device
 def layout_domain(config, store, device) -> Domain:
     """Layouts: one-hot real ones, straight-through samples of generated ones."""
     reader = Reader(store["train"], config.seed, rank(), world_size())
-    colours = torch.from_numpy(store.label_space.colours)
+    evaluation = begin(config, store, device, height=None)
     num_classes = store.label_space.num_classes
 
     def real(images_seen, batch_size, resolution):
@@ -159,15 +161,11 @@ def layout_domain(config, store, device) -> Domain:
         return {"layout_entropy": layout_entropy(log_probabilities)}
 
     def pictures(generator, resolution, alpha):
-        layouts = generate_layouts(generator, range(32), device, resolution, alpha)
-        height = max(64, resolution)
-        return square_sheet(enlarge(colour_layouts(layouts, colours), height, height * store.aspect))
+        return layouts_sheet(generator, store.label_space, resolution, alpha)
 
     def evaluate(generator, resolution, alpha, images_seen):
-        rows = layout_rows(generator, config.num_eval, 0, device, resolution, alpha)
-        row = from_first(lambda: score_layouts(rows["layouts"], store))
-        more = {"resolution": resolution, "alpha": alpha}
-        record_in_training({"generated": row}, images_seen, config, store, "there are no images", **more)
-        return numbers(row)
+        row = score_layouts(generator, evaluation, resolution, alpha)
+        record_in_training({"generated": row}, images_seen, config, evaluation, resolution=resolution, alpha=alpha)
+        return flat_scores(row)
 
-    return Domain(STAGE, PREFIX, real, noise, sample, statistics, pictures, evaluate)
+    return Domain(LAYOUT_GAN.name, LAYOUT_GAN.prefix, real, noise, sample, statistics, pictures, evaluate, CLASS_AXES)

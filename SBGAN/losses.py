@@ -2,7 +2,7 @@
 
 import torch
 
-from SPADE.engine.precision import widened
+from SPADE.engine.device import widened
 
 
 def gradient_penalty(discriminator, real, fake, mix=None):

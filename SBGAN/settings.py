@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 from SBGAN.networks import PIXEL_NORMS
 from SPADE.engine.config import harmless, require, setting
-from SPADE.engine.run_settings import RunSettings, check_batch
-from SPADE.settings import ImageScores
+from SPADE.engine.run_settings import RunSettings, WarmStart, check_batch
+from SPADE.evaluation.settings import ImageScores
+from SPADE.settings import RealPairLosses
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProgressiveSettings(RunSettings):
+class ProgressiveSettings(WarmStart, RunSettings):
     max_dim: int = setting(128, "height of the finest layouts", at_least=4, power_of_two=True)
     epochs: int = setting(100, "length of each phase (fade, stabilise) of each resolution", at_least=1)
     epochs_at: str = setting("", "where it differs: RESOLUTION:EPOCHS pairs such as 4:1; 0 leaves a resolution out")
@@ -43,11 +44,11 @@ class ProgressiveSettings(RunSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineSettings(ImageScores, ProgressiveSettings):
-    """Of the RGB baseline: stage 1's, and how its images are scored."""
+    """The RGB baseline's: stage 1's, and how its images are scored."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneSettings(ImageScores, RunSettings):
+class FinetuneSettings(ImageScores, RealPairLosses, RunSettings):
     layout_name: str = setting(help="stage 1's checkpoints are in WEIGHTS/LAYOUT_NAME")
     spade_name: str = setting(help="stage 2's checkpoints are in WEIGHTS/SPADE_NAME")
     pro_iter: int | None = setting(None, "stage 1's iteration to start from; default the latest", at_least=0)
@@ -68,16 +69,10 @@ class FinetuneSettings(ImageScores, RunSettings):
     lambda_pgan: float = setting(10.0, "weight of the layouts' WGAN-GP loss", at_least=0)
     lambda_D2: float = setting(0.1, "weight of the unconditional image discriminator D2", at_least=0)
     penalty_weight: float = setting(10.0, "of the gradient penalty within the WGAN-GP loss", at_least=0)
-    lambda_feat: float = setting(10.0, "weight of feature matching", at_least=0)
-    lambda_vgg: float = setting(10.0, "weight of the VGG-19 perceptual loss", at_least=0)
-    lambda_kld: float = setting(0.05, "weight of the style encoder's KL divergence", at_least=0)
     temperature: float = setting(1.0, "of the Gumbel-softmax", above=0)
     floor: float = setting(
         0.0, "probability added inside the sampler's logarithm (released code: 1e-5)", at_least=0, at_most=1
     )
-    vgg_loss: bool = setting(True, "VGG-19 perceptual loss (--no_vgg_loss: without)")
-    vgg_weights: str | None = harmless(None, "file of torchvision's VGG-19 weights; default: cache, else download")
-    vgg_imagenet_normalisation: bool = setting(False, "normalise VGG's input (the published SPADE does not)")
 
     log_every: int = harmless(20, "steps between lines of the log; 0: only the last", at_least=0)
     picture_every: int = harmless(500, "steps between pictures in the log; 0: only the first and the last", at_least=0)

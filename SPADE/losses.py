@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from SPADE.engine.precision import widened
+from SPADE.engine.device import widened
 
 
 def hinge_discriminator_real(outputs):

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from SPADE.affine import batch_moments
-from SPADE.engine.precision import widened
+from SPADE.engine.device import widened
 from SPADE.layers import SpectralConv2d, initialise, instance_norm
 from SPADE.modulation import SPADENorm, layout_at, semantics_at
 

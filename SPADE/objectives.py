@@ -6,7 +6,7 @@ import torch
 
 from datasets.labels import one_hot
 from SPADE import losses
-from SPADE.engine.precision import widened
+from SPADE.engine.device import widened
 from SPADE.networks import discriminate, sample_style
 from SPADE.perceptual import vgg_loss
 

@@ -16,16 +16,15 @@ from SPADE import objectives
 from SPADE.engine import config as settings
 from SPADE.engine import loop
 from SPADE.engine.data import data_record, spread_pairs
-from SPADE.engine.device import pick, place, seed_everything, to_device
+from SPADE.engine.device import evaluating, pick, place, seed_everything, to_device
 from SPADE.engine.distributed import rank, start, world_size
-from SPADE.engine.ema import averaged_copy
-from SPADE.engine.evaluation import evaluating
 from SPADE.engine.images import colour_layouts, from_uint8, sheet, to_uint8
 from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.schedule import in_epochs
-from SPADE.engine.state import TrainingState
+from SPADE.engine.state import TrainingState, averaged_copy
 from SPADE.engine.step import adam, frozen, micro_batches
-from SPADE.evaluation.images import find_extractor, numbers, record_in_training, score_real_layouts
+from SPADE.evaluation.record import flat_scores, record_in_training
+from SPADE.evaluation.scores import begin, score_real_layouts
 from SPADE.networks import UPSAMPLINGS, MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
 from SPADE.perceptual import VGG19Features
 from SPADE.pretrained import vgg19_weights
@@ -54,6 +53,12 @@ def make_networks(config: SpadeSettings, store, device) -> dict:
     return {name: place(network, device) for name, network in networks.items()}
 
 
+def class_axes(generator: SPADEGenerator) -> dict[str, int]:
+    """The layers that see classes, for a warm start."""
+    axes = {r"generator\..*\.shared": 1, r"discriminator\.scales\.\d+\.first": 1}
+    return axes if generator.style_dim else axes | {r"generator\.stem": 1}  # else the start is that of a style
+
+
 def perceptual_network(config, device):
     """VGG-19, or None where --no_vgg_loss says so. Raises UserError where its weights can't be had."""
     if not config.vgg_loss:
@@ -70,7 +75,12 @@ def train(config: SpadeSettings, store, device, vgg, score) -> Path:
     # --- What there is already ---
     epoch_images = store["train"].draws_per_epoch
     folder = RunFolder(config, PREFIX, STAGE)
-    folder.begin(config, data_record(store), constant_images=lambda config: config.niter * epoch_images)
+    folder.begin(
+        config,
+        data_record(store),
+        constant_images=lambda config: config.niter * epoch_images,
+        start_from=config.start_from,
+    )
 
     # --- Networks, optimisers ---
     networks = make_networks(config, store, device)
@@ -81,6 +91,7 @@ def train(config: SpadeSettings, store, device, vgg, score) -> Path:
     rates = {"generator": (config.lr / 2, True), "discriminator": (config.lr * 2, True)}  # TTUR
     averages = {name: averaged_copy(network) for name, network in drawing.items() if config.ema}
     state = TrainingState(networks, optimizers, averages)
+    folder.start_warm(state, class_axes(generator))
 
     # --- One step ---
     reader = Reader(store["train"], config.seed, rank(), world_size())
@@ -122,18 +133,13 @@ def train(config: SpadeSettings, store, device, vgg, score) -> Path:
     return loop.train(config, folder, training, device)
 
 
-def pictures(generator, store, device, encoder=None):
-    """The rows below as one picture uint8 [3,...]."""
-    return sheet(picture_rows(generator, store, device, encoder))
-
-
-def picture_rows(generator, store, device, encoder=None, num: int = 8) -> list:
-    """Layouts, images drawn from them, real images, each uint8 [n,3,H,W]: num of the reference split, or all it has."""
+def pictures(generator, store, device, encoder=None, num: int = 8):
+    """Layouts, images drawn from them, real images, one below the other: uint8 [3,...]. From the reference split."""
     images, labels = spread_pairs(store[store.reference], num)
     with evaluating(generator, *([encoder] if encoder else [])):
         style = encoder(from_uint8(images.to(device)))[0] if encoder else None
         drawn = to_uint8(generator(labels.to(device), style=style))
-    return [colour_layouts(labels, torch.from_numpy(store.label_space.colours)), drawn, images]
+    return sheet([colour_layouts(labels, torch.from_numpy(store.label_space.colours)), drawn, images])
 
 
 def run(config: SpadeSettings) -> Path:
@@ -141,14 +147,12 @@ def run(config: SpadeSettings) -> Path:
     check(config, store)
     device = start(pick(config.device))
     vgg = perceptual_network(config, device)
-    extractor = left_out = None
-    if config.evaluate_every:
-        extractor, left_out = find_extractor(config, store.height, store.width, device)
+    evaluation = begin(config, store, device, store.height) if config.evaluate_every else None
 
     def score(generator, images_seen):
-        row = score_real_layouts(generator, store, config.num_eval, device, extractor, left_out)
-        record_in_training({"real layouts": row}, images_seen, config, store, left_out)
-        return numbers(row, "score_real_layouts/")
+        row = score_real_layouts(generator, evaluation)
+        record_in_training({"real layouts": row}, images_seen, config, evaluation)
+        return flat_scores(row, "score_real_layouts/")
 
     seed_everything(config.seed)
     return train(config, store, device, vgg, score)

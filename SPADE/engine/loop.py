@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from SPADE.engine.determinism import deterministic
-from SPADE.engine.device import seed_step
+from SPADE.engine.device import autocast, deterministic, keep_freed_memory, seed_step, set_precision
 from SPADE.engine.distributed import broadcast, rank
 from SPADE.engine.guard import Guard
 from SPADE.engine.log import Progress, RunLog
 from SPADE.engine.memory import measure_memory
-from SPADE.engine.precision import autocast, set_precision
 from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.run_settings import RunSettings
 from SPADE.engine.schedule import Step, every
@@ -44,6 +42,10 @@ def train(config: RunSettings, folder: RunFolder, training: Training, device) ->
     if not folder.restore(state, total):
         return folder.last_good
     broadcast(*state.networks.values())
+
+    # --- Memory and number format of the process ---
+    if device.type == "cpu":
+        keep_freed_memory()
     set_precision(config.precision, device)
     precision = autocast(config.precision, device)
 

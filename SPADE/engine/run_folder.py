@@ -14,11 +14,11 @@ import json
 import os
 import re
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datasets.errors import UserError
-from SPADE.engine import checkpoint, sealed
+from SPADE.engine import checkpoint, warm_start
 from SPADE.engine import config as settings
 from SPADE.engine.config import require
 from SPADE.engine.distributed import from_first, rank
@@ -68,18 +68,26 @@ class RunFolder:
         self.locks = []
         self.saved: Saved | None = from_first(self._open)
         self.last_good = self.saved.path if self.saved else None  # newest checkpoint known to be whole
+        self.source: warm_start.Source | None = None  # what a run without a checkpoint of its own begins from
 
-    def begin(self, config: RunSettings, data: dict, constant_images=None, origin=()):
+    def begin(self, config: RunSettings, data: dict, constant_images=None, origin=(), start_from: str | None = None):
         """Refuses settings or data other than the saved run's, says from where it goes on, writes the settings down.
 
-        constant_images: see `reconcile`; origin: checkpoints of other runs that this one starts from.
+        constant_images: see `reconcile`; origin: checkpoints of other runs that this one starts from; start_from: one
+        of this stage whose weights it begins with, which a run that goes on neither needs nor reads.
         """
         if self.saved:
+            begun_from = self.saved.content["config"].get("start_from")
+            if start_from is None and begun_from is not None:
+                config = replace(config, start_from=begun_from)
             self._check_data(data, config)
             notes = reconcile(self.saved.content["config"], config, self.saved.content["images_seen"], constant_images)
             if rank() == 0:
                 where = f"continuing from {self.saved.path}, {self.saved.content['images_seen']} images seen"
                 print("; ".join([where, *notes]), flush=True)
+        elif start_from is not None:
+            self.source = from_first(warm_start.read, start_from, self.stage)
+        origin = [*origin, *([start_from] if start_from is not None else [])]
         self.config, self.data = config, data
         self.log = from_first(self._begin, origin)
 
@@ -89,6 +97,14 @@ class RunFolder:
     def __exit__(self, *error):
         while self.locks:
             self.locks.pop().close()
+
+    def start_warm(self, state: TrainingState, class_axes: dict[str, int]):
+        """Puts what fits of the model that the run begins from, if there is one. class_axes: see `warm_start.take`."""
+        if self.source:
+            report = warm_start.take(state, self.source, warm_start.class_names(self.data), class_axes)
+            self.source = None  # its memory
+            if rank() == 0:
+                print(*report, sep="\n  ", flush=True)
 
     def restore(self, state: TrainingState, total: int) -> bool:
         """Puts what was saved into the state. False, and a line that says so, if the training is finished."""
@@ -167,8 +183,8 @@ class RunFolder:
         for path in self.path.glob(f"{self.prefix}_*.pt"):
             if re.fullmatch(rf"{re.escape(self.prefix)}_(?:at_)?\d+\.pt", path.name):
                 try:
-                    found[path] = sealed.position(path)
-                except sealed.Damaged:
+                    found[path] = checkpoint.position(path)
+                except checkpoint.Damaged:
                     found[path] = None
         return found
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from datasets.errors import UserError
 from SPADE.engine.config import harmless, require, setting
+from SPADE.engine.device import PRECISIONS
 from SPADE.engine.distributed import launched_processes
-from SPADE.engine.precision import PRECISIONS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,15 @@ class RunSettings:
     )
     keep: int = harmless(0, "newest checkpoints to keep beside those that other runs start from; 0: all", at_least=0)
     on_save_error: str = harmless("stop", "when a checkpoint cannot be written", choices=("stop", "continue"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmStart:
+    """The flag of the trainings that can begin from a trained model."""
+
+    start_from: str | None = setting(
+        None, "checkpoint of this stage, of other data or sizes: what fits is where this run begins", also=("--from",)
+    )
 
 
 def check_batch(batch: int, config: RunSettings, num_images: int):

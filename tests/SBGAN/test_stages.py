@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from SBGAN import test_finetune_end2end, train_finetune_end2end, train_progressive_seg
+from SBGAN import evaluate, test_finetune_end2end, train_finetune_end2end, train_progressive_seg
 from SPADE import train as train_spade
 from SPADE.engine import checkpoint
 
@@ -42,9 +42,9 @@ def test_checkpoints_are_named_by_iteration_and_epoch(trained):
 
 
 def test_a_checkpoint_alone_rebuilds_its_networks(trained):
-    from SBGAN.model import load_joined
+    from SBGAN import load
 
-    model = load_joined(trained / "weights/finetune/finetune_2.pt", "cpu")
+    model = load(trained / "weights/finetune/finetune_2.pt", device="cpu")
     assert model.label_space.num_classes == model.spade_generator.num_classes
     assert model.layout_generator(torch.zeros(1, 8)).shape == (1, model.label_space.num_classes, 8, 16)
 
@@ -80,6 +80,10 @@ def test_scores_and_pictures(trained, toy_store):
     within, after = map(json.loads, lines)  # of the evaluation at the training's end, and of this one
     assert within["images_seen"] == 48 and set(within["scores"]) == {"generated", "real layouts"}
     assert after == record
+
+    path = str(trained / "weights/finetune/finetune_2.pt")
+    evaluate.main(["--checkpoint", path, "--results", str(trained / "results"), "--num_eval", "4", "--no_fid"])
+    assert json.loads((trained / "results/finetune/scores.json").read_text()) == record  # its own are elsewhere
 
 
 def weights_of(path):
@@ -132,13 +136,13 @@ def test_stage_3_begins_where_stages_1_and_2_ended(trained, tmp_path):
     joined = checkpoint.load(weights / "one/finetune_at_32.pt", "finetune")
     assert joined["inherited"] == {"layout_generator": 48, "spade_generator": 32}
 
-    from SBGAN.model import load_joined, load_pair
+    from SBGAN import load
 
     scenes = [
         model.sample(range(4))
         for model in (
-            load_joined(weights / "one/finetune_at_32.pt", "cpu"),
-            load_pair(weights / "layout/layout_6.pt", weights / "spade/spade_2.pt", "cpu"),
+            load(weights / "one/finetune_at_32.pt", device="cpu"),
+            load(weights / "layout/layout_6.pt", weights / "spade/spade_2.pt", "cpu"),
         )
     ]
     assert all(torch.equal(a, b) for a, b in zip(*scenes, strict=True))
