@@ -12,8 +12,9 @@ import torch
 from datasets.labels import one_hot
 from datasets.reader import Reader
 from SBGAN import discretize
-from SBGAN.losses import gradient_penalty, wasserstein_discriminator, wasserstein_generator
+from SBGAN import losses as layout_losses
 from SPADE import objectives
+from SPADE.critics import SegmentationCritic
 from SPADE.engine import loop
 from SPADE.engine.device import to_device
 from SPADE.engine.distributed import rank, world_size
@@ -56,7 +57,15 @@ def draw_noise(networks, num: int, device) -> dict:
         "mix": torch.rand(num, device=device),  # of the gradient penalty
         "style": torch.randn(num, style_dim, device=device) if style_dim else None,  # of generated layouts' images
         "encoder": torch.randn(num, style_dim, device=device) if style_dim else None,  # in the encoder's styles
+        "real_classes": real_classes(networks, num, device),  # of LabelMix
     }
+
+
+def real_classes(networks, num: int, device):
+    """bool [num,C] for a segmentation critic, else None."""
+    if isinstance(networks.image_discriminator, SegmentationCritic):
+        return torch.rand(num, networks.spade_generator.num_classes, device=device) < 0.5
+    return None
 
 
 def sample_layouts(layout_generator, noise, config):
@@ -88,7 +97,8 @@ def generator_terms(networks, config, labels, images, noise) -> dict:
     n, terms = networks, {}
     layouts = sample_layouts(n.layout_generator, noise, config)  # [N,C,h,w]
     if config.train_layout:
-        terms["layout_wgan"] = config.lambda_pgan * wasserstein_generator(n.layout_discriminator(layouts))
+        on_layouts = layout_losses.generator_losses(config.layout_loss, n.layout_discriminator(layouts))
+        terms |= {f"layout_{name}": config.lambda_pgan * value for name, value in on_layouts.items()}
     fake = images_of(n.spade_generator, layouts, noise["style"], config.layout_grad)  # [N,3,H,W]
     of_fake, _ = discriminate(n.image_discriminator_2, fake, images)
     terms["gan_generated"] = config.lambda_D2 * hinge_generator(of_fake)
@@ -102,20 +112,24 @@ def generator_terms(networks, config, labels, images, noise) -> dict:
     return terms
 
 
-def discriminator_terms(networks, config, labels, images, noise) -> dict:
-    """Weighted losses of the three discriminators, on layouts and images drawn anew; arguments as above."""
+def discriminator_terms(networks, config, labels, images, noise, step: int = 1) -> dict:
+    """Weighted losses of the three discriminators, on layouts and images drawn anew; arguments as above.
+
+    step: its number, from 1 on.
+    """
     n, terms = networks, {}
     with torch.no_grad():
         layouts = sample_layouts(n.layout_generator, noise, config)
     if config.train_layout:
         real = real_layouts(labels, layouts)
-        wgan = wasserstein_discriminator(n.layout_discriminator, real, layouts)
-        penalty = gradient_penalty(n.layout_discriminator, real, layouts, noise["mix"])
-        terms["layout_wgan"] = config.lambda_pgan * wgan
-        terms["layout_gradient_penalty"] = config.lambda_pgan * config.penalty_weight * penalty
+        on_layouts = layout_losses.discriminator_losses(
+            config.layout_loss, n.layout_discriminator, real, layouts, noise["mix"], config.penalty_weight, step
+        )
+        terms |= {f"layout_{name}": config.lambda_pgan * value for name, value in on_layouts.items()}
     if config.train_spade:
+        mix = noise.get("real_classes"), config.lambda_labelmix
         on_real = objectives.discriminator_losses(
-            n.spade_generator, n.image_discriminator, labels, images, n.encoder, noise["encoder"]
+            n.spade_generator, n.image_discriminator, labels, images, n.encoder, noise["encoder"], *mix
         )
         terms |= {f"{name}_real_layout": value for name, value in on_real.items()}
     for name, value in second_discriminator_terms(n, layouts, images, noise["style"]).items():
@@ -162,8 +176,9 @@ def make_optimizers(networks, config) -> dict:
         optimizers["layout_generator"] = adam(of(n.layout_generator), 0.99), config.lr_pgan, False
         optimizers["layout_discriminator"] = adam(of(n.layout_discriminator), 0.99), config.lr_pgan, False
     if config.train_spade:
-        optimizers["spade_generator"] = adam(of(n.spade_generator, n.encoder), 0.9), config.lr / 2, True
-        optimizers["image_discriminator"] = adam(of(n.image_discriminator), 0.9), config.lr * 2, True
+        beta2 = 0.999 if isinstance(n.image_discriminator, SegmentationCritic) else 0.9  # as in stage 2
+        optimizers["spade_generator"] = adam(of(n.spade_generator, n.encoder), beta2), config.lr / 2, True
+        optimizers["image_discriminator"] = adam(of(n.image_discriminator), beta2), config.lr * 2, True
     optimizers["image_discriminator_2"] = adam(of(n.image_discriminator_2), 0.99), config.lr, True
     return optimizers
 
@@ -244,7 +259,7 @@ def train(
 
         # --- Discriminators, on layouts and images drawn anew ---
         parts = micro_batches(config.micro_batch, labels, images, draw_noise(n, len(images), device))
-        terms = partial(discriminator_terms, n, config)
+        terms = partial(discriminator_terms, n, config, step=step.number)
         return losses | descend(terms, parts, *of_discriminators, kind="discriminator/")
 
     generators = state.shown("layout_generator"), state.shown("spade_generator")

@@ -15,7 +15,7 @@ from datasets.reader import Reader
 from SBGAN import discretize
 from SBGAN.drawing.sheets import layouts_sheet
 from SBGAN.evaluation.scenes import score_layouts
-from SBGAN.losses import gradient_penalty, layout_entropy, wasserstein_discriminator, wasserstein_generator
+from SBGAN.losses import discriminator_losses, generator_losses, layout_entropy
 from SBGAN.schedule import iteration_at, phase_at, total_images
 from SBGAN.stages import LAYOUT_GAN
 from SPADE.engine import loop
@@ -46,23 +46,22 @@ class Domain:
     class_axes: dict[str, int]  # the layers that see or give classes, for a warm start
 
 
-def generator_terms(generator, discriminator, domain, z, noise, resolution, alpha):
+def generator_terms(generator, discriminator, domain, z, noise, resolution, alpha, loss="wgan_gp"):
     output = generator(z, resolution, alpha)  # [N,latent_dim] -> [N,C,h,w]
     score = discriminator(domain.sample(output, noise), resolution, alpha)  # [N,1]
     with torch.no_grad():  # constants: they are logged beside the loss and add nothing to its gradient
         statistics = domain.statistics(output)
-    return {"wgan": wasserstein_generator(score), **statistics}
+    return generator_losses(loss, score) | statistics
 
 
-def discriminator_terms(generator, discriminator, domain, real, z, noise, mix, resolution, alpha, penalty_weight):
+def discriminator_terms(
+    generator, discriminator, domain, real, z, noise, mix, resolution, alpha, penalty_weight, loss="wgan_gp", step=1
+):
     with torch.no_grad():
         fake = domain.sample(generator(z, resolution, alpha), noise)  # [N,C,h,w], as `real` is
 
     score = partial(discriminator, resolution=resolution, alpha=alpha)
-    return {
-        "wgan": wasserstein_discriminator(score, real, fake),
-        "gradient_penalty": penalty_weight * gradient_penalty(score, real, fake, mix),
-    }
+    return discriminator_losses(loss, score, real, fake, mix, penalty_weight, step)
 
 
 def plan(images_seen: int, config, phases) -> Step:
@@ -105,7 +104,7 @@ def train(config, phases, data, generator, discriminator, domain: Domain, device
     def update(step, descend):
         # --- Data and noise: this process's n of the batch, and a draw for each descent ---
         phase, alpha = phase_at(phases, step.images_seen)
-        at = dict(resolution=phase.resolution, alpha=alpha)
+        at = dict(resolution=phase.resolution, alpha=alpha, loss=config.loss)
         real = domain.real(step.images_seen, step.batch_size, phase.resolution)  # [n,C,h,w]
         z = torch.randn(2, len(real), generator.latent_dim, device=device)
         noise = [domain.noise(len(real), phase.resolution) for _ in z]  # each [n,C,h,w], or None
@@ -118,8 +117,8 @@ def train(config, phases, data, generator, discriminator, domain: Domain, device
             losses = descend(terms, parts, optimizers["generator"], kind="generator/")
 
         # --- Discriminator ---
-        weight = config.penalty_weight
-        terms = partial(discriminator_terms, generator, discriminator, domain, **at, penalty_weight=weight)
+        at |= dict(penalty_weight=config.penalty_weight, step=step.number)
+        terms = partial(discriminator_terms, generator, discriminator, domain, **at)
         parts = micro_batches(config.micro_batch, real, z[1], noise[1], mix)
         return losses | descend(terms, parts, optimizers["discriminator"], kind="discriminator/")
 

@@ -8,6 +8,7 @@ from datasets.labels import LabelSpace
 from SBGAN.drawing.sample import draw_images, draw_layouts
 from SBGAN.networks import ImageGenerator, LayoutGenerator, ProgressiveDiscriminator
 from SBGAN.stages import FINETUNE, LAYOUT_GAN, SPADE, STAGES
+from SPADE.critics import SegmentationCritic, conditional_critic
 from SPADE.engine import checkpoint
 from SPADE.engine.checkpoint import Checkpoint
 from SPADE.engine.data import check_label_space
@@ -143,8 +144,11 @@ def load_networks(layout: dict, spade: dict, train_layout: bool, train_spade: bo
     for name, found in (("stage 1", a), ("stage 2", b)):
         if "discriminator" not in found:
             raise UserError(f"the checkpoint of {name} has no discriminator; import it with that, or train {name}")
-    conditional = checkpoint.rebuild(MultiscaleDiscriminator, b["discriminator"], device)
-    d2 = {key: conditional.arguments[key] for key in ("channels", "strides")}
+    conditional = checkpoint.rebuild(conditional_critic, b["discriminator"], device)
+    if isinstance(conditional, SegmentationCritic):
+        d2 = {"channels": conditional.arguments["widths"][0] // 2}
+    else:
+        d2 = {key: conditional.arguments[key] for key in ("channels", "strides")}
     return {
         "layout_generator": checkpoint.rebuild(LayoutGenerator, a["generator"], device, averaged=not train_layout),
         "layout_discriminator": checkpoint.rebuild(ProgressiveDiscriminator, a["discriminator"], device),

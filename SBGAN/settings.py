@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from SBGAN.losses import LOSSES
 from SBGAN.networks import PIXEL_NORMS
 from SPADE.engine.config import harmless, require, setting
 from SPADE.engine.run_settings import RunSettings, WarmStart, check_batch
@@ -17,7 +18,8 @@ class ProgressiveSettings(WarmStart, RunSettings):
     batch_size: int = setting(16, "over all processes", at_least=1)
     batch_sizes: str = setting("", "where it differs: RESOLUTION:BATCH pairs such as 256:4")
     lr: float = setting(1e-3, "Adam, both networks", above=0)
-    penalty_weight: float = setting(10.0, "of the gradient penalty", at_least=0)
+    loss: str = setting("wgan_gp", "Wasserstein with gradient penalty, or logistic (non-saturating) with R1", LOSSES)
+    penalty_weight: float = setting(10.0, "of the gradient penalty, or of R1 (its gamma: 1 is usual)", at_least=0)
 
     latent_dim: int = setting(512, "length of z", at_least=1)
     fmap_base: int = setting(8192, "block i has fmap_base / 2^(i+1) channels,", at_least=1)
@@ -66,9 +68,10 @@ class FinetuneSettings(ImageScores, RealPairLosses, RunSettings):
     train_layout: bool = setting(True, "--no_train_layout: SPADE alone learns, on generated and real layouts")
     train_spade: bool = setting(True, "--no_train_spade: the layout generator alone learns")
 
-    lambda_pgan: float = setting(10.0, "weight of the layouts' WGAN-GP loss", at_least=0)
+    lambda_pgan: float = setting(10.0, "weight of the layouts' loss", at_least=0)
     lambda_D2: float = setting(0.1, "weight of the unconditional image discriminator D2", at_least=0)
-    penalty_weight: float = setting(10.0, "of the gradient penalty within the WGAN-GP loss", at_least=0)
+    layout_loss: str | None = setting(None, "loss of the layouts; default: that of stage 1", LOSSES)
+    penalty_weight: float = setting(10.0, "of the gradient penalty, or of R1, within the layouts' loss", at_least=0)
     temperature: float = setting(1.0, "of the Gumbel-softmax", above=0)
     floor: float = setting(
         0.0, "probability added inside the sampler's logarithm (released code: 1e-5)", at_least=0, at_most=1

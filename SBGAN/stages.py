@@ -1,8 +1,10 @@
 """The trainings, in one table: how their checkpoints are called, and which networks are in them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from SBGAN.networks import ImageGenerator, LayoutGenerator, ProgressiveDiscriminator
+from SPADE.critics import conditional_critic
 from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
 
 
@@ -10,7 +12,7 @@ from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
 class Stage:
     name: str  # in checkpoints and in records of scores
     prefix: str  # of the files, PREFIX_NUMBER.pt
-    networks: dict[str, type]  # by their names in a checkpoint; not every checkpoint has all
+    networks: dict[str, Callable]  # by their names in a checkpoint; not every checkpoint has all
     generator: str | None = None  # what a model, and stage 3, call its "generator"
 
 
@@ -25,7 +27,7 @@ SPADE = Stage(  # stage 2
     "spade",
     {
         "generator": SPADEGenerator,
-        "discriminator": MultiscaleDiscriminator,
+        "discriminator": conditional_critic,
         "discriminator_2": MultiscaleDiscriminator,  # of imported ones
         "encoder": StyleEncoder,
     },
@@ -38,7 +40,7 @@ FINETUNE = Stage(  # stage 3
         "layout_generator": LayoutGenerator,
         "layout_discriminator": ProgressiveDiscriminator,
         "spade_generator": SPADEGenerator,
-        "image_discriminator": MultiscaleDiscriminator,  # conditional, from stage 2
+        "image_discriminator": conditional_critic,  # from stage 2
         "image_discriminator_2": MultiscaleDiscriminator,  # D2: sees the image alone
         "encoder": StyleEncoder,
     },

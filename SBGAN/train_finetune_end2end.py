@@ -86,14 +86,16 @@ def starting_point(config, store):
     if rank() == 0:
         print(f"starting from {layout_path} and {spade_path}")
     started = {"pro_iter": checkpoint.number_of(layout_path), "spade_epoch": checkpoint.number_of(spade_path)}
+    if config.layout_loss is None:  # a critic goes on with the loss that it was trained with
+        started["layout_loss"] = layout.get("config", {}).get("loss")
     paths = {"layout": str(layout_path), "spade": str(spade_path)}
     return replace(config, **started), paths, {"layout": layout, "spade": spade}
 
 
 def continued(config, saved: dict):
-    """Settings and origin of a run that goes on: where no number was asked for, it is not the latest but the run's."""
-    missing = {key: saved["config"][key] for key in ("pro_iter", "spade_epoch") if getattr(config, key) is None}
-    return replace(config, **missing), saved["origin"]
+    """Settings and origin of a run that goes on: what was not asked for is not the latest but the run's."""
+    names = [key for key in ("pro_iter", "spade_epoch", "layout_loss") if getattr(config, key) is None]
+    return replace(config, **{key: saved["config"].get(key) for key in names}), saved["origin"]
 
 
 @exit_on_user_error

@@ -7,6 +7,8 @@ from SPADE.engine.run_settings import RunSettings, WarmStart, check_batch
 from SPADE.evaluation.settings import ImageScores
 from SPADE.networks import UPSAMPLINGS
 
+CRITICS = ("patch", "segmentation")
+
 
 @dataclass(frozen=True, kw_only=True)
 class RealPairLosses:
@@ -15,6 +17,7 @@ class RealPairLosses:
     lambda_feat: float = setting(10.0, "weight of feature matching", at_least=0)
     lambda_vgg: float = setting(10.0, "weight of the VGG-19 perceptual loss", at_least=0)
     lambda_kld: float = setting(0.05, "weight of the style encoder's KL divergence", at_least=0)
+    lambda_labelmix: float = setting(5.0, "weight of the segmentation critic's LabelMix", at_least=0)
     vgg_loss: bool = setting(True, "VGG-19 perceptual loss (--no_vgg_loss: without)")
     vgg_weights: str | None = harmless(None, "file of torchvision's VGG-19 weights; default: cache, else download")
     vgg_imagenet_normalisation: bool = setting(False, "normalise VGG's input (the published SPADE does not)")
@@ -28,8 +31,12 @@ class SpadeSettings(ImageScores, RealPairLosses, WarmStart, RunSettings):
     lr: float = setting(2e-4, "Adam; the generator gets half of it, the discriminator twice (TTUR)", above=0)
 
     ngf: int = setting(64, "generator channels at its last block but one", at_least=1)
+    init_gain: float = setting(0.02, "of the generator's first weights; about 1 for a training of minutes", above=0)
     hidden: int = setting(128, "hidden channels of each modulation", at_least=1)
     upsampling: str = setting("normal", "doublings from the start to the image", choices=tuple(UPSAMPLINGS))
+    critic: str = setting(
+        "patch", "judges patches, or (segmentation) which class each pixel shows, without feature matching", CRITICS
+    )
     ndf: int = setting(64, "discriminator channels of the first layer", at_least=1)
     d_layers: int = setting(4, "layers of each patch discriminator before its score", at_least=2)
     d_last_stride: int = setting(1, "stride of the last of them: 1 as SPADE published, 2 as in SB-GAN's fork", (1, 2))

@@ -13,6 +13,7 @@ from datasets.errors import exit_on_user_error
 from datasets.packed import open_store
 from datasets.reader import Reader
 from SPADE import objectives
+from SPADE.critics import SegmentationCritic, segmentation_widths
 from SPADE.engine import config as settings
 from SPADE.engine import loop
 from SPADE.engine.data import data_record, spread_pairs
@@ -45,9 +46,13 @@ def make_networks(config: SpadeSettings, store, device) -> dict:
             upsamplings=UPSAMPLINGS[config.upsampling],
             hidden=config.hidden,
             style_dim=config.style_dim if config.use_vae else 0,
+            gain=config.init_gain,
         ),
-        "discriminator": MultiscaleDiscriminator(num_classes + 3, config.ndf, config.d_strides),
     }
+    if config.critic == "segmentation":
+        networks["discriminator"] = SegmentationCritic(num_classes, segmentation_widths(config.ndf, store.height))
+    else:
+        networks["discriminator"] = MultiscaleDiscriminator(num_classes + 3, config.ndf, config.d_strides)
     if config.use_vae:
         networks["encoder"] = StyleEncoder(config.ngf, config.style_dim)
     return {name: place(network, device) for name, network in networks.items()}
@@ -87,7 +92,9 @@ def train(config: SpadeSettings, store, device, vgg, score) -> Path:
     generator, discriminator, encoder = (networks.get(name) for name in ("generator", "discriminator", "encoder"))
     drawing = {name: network for name, network in networks.items() if network is not discriminator}
     trained = [p for network in drawing.values() for p in network.parameters()]
-    optimizers = {"generator": adam(trained, 0.9), "discriminator": adam(discriminator.parameters(), 0.9)}
+    by_pixel = config.critic == "segmentation"
+    beta2 = 0.999 if by_pixel else 0.9  # as each was published
+    optimizers = {"generator": adam(trained, beta2), "discriminator": adam(discriminator.parameters(), beta2)}
     rates = {"generator": (config.lr / 2, True), "discriminator": (config.lr * 2, True)}  # TTUR
     averages = {name: averaged_copy(network) for name, network in drawing.items() if config.ema}
     state = TrainingState(networks, optimizers, averages)
@@ -102,14 +109,16 @@ def train(config: SpadeSettings, store, device, vgg, score) -> Path:
         pair = labels, images
         return objectives.generator_losses(generator, discriminator, *pair, weights, encoder, noise, vgg)
 
-    def discriminator_terms(labels, images, noise):
-        return objectives.discriminator_losses(generator, discriminator, labels, images, encoder, noise)
+    def discriminator_terms(labels, images, noise, real_classes):
+        mix = real_classes, config.lambda_labelmix
+        return objectives.discriminator_losses(generator, discriminator, labels, images, encoder, noise, *mix)
 
     def update(step, descend):
         # --- Data and noise: this process's n of the batch ---
         images, labels = reader.pairs(step.images_seen, step.batch_size)  # uint8 [n,3,H,W], [n,1,H,W]
         images, labels = from_uint8(to_device(images, device)), to_device(labels, device)  # images now in [-1,1]
         noise = torch.randn(2, len(images), config.style_dim, device=device) if encoder else (None, None)
+        real_classes = torch.rand(len(images), generator.num_classes, device=device) < 0.5 if by_pixel else None
 
         # --- Generator, and the encoder with it ---
         with frozen(discriminator):
@@ -117,7 +126,7 @@ def train(config: SpadeSettings, store, device, vgg, score) -> Path:
             losses = descend(generator_terms, parts, optimizers["generator"], kind="generator/")
 
         # --- Discriminator, on images drawn anew ---
-        parts = micro_batches(config.micro_batch, labels, images, noise[1])
+        parts = micro_batches(config.micro_batch, labels, images, noise[1], real_classes)
         return losses | descend(discriminator_terms, parts, optimizers["discriminator"], kind="discriminator/")
 
     training = loop.Training(

@@ -208,3 +208,34 @@ def test_the_same_seed_gives_the_same_weights(trained, toy_store, tmp_path):
         for folder in (trained, tmp_path)
     )
     assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_r1_is_taken_over_from_stage_1(trained, toy_store, tmp_path):
+    flags = ["--loss", "r1", "--penalty_weight", "1"]
+    (tmp_path / "weights").mkdir()
+    train_progressive_seg.main([*logged((toy_store, tmp_path), "layout"), *LAYOUT, "--num_eval", "8", *flags])
+    (tmp_path / "weights/spade").symlink_to(trained / "weights/spade")
+    train_finetune_end2end.main([*logged((toy_store, tmp_path), "finetune"), *JOINED, "--log_every", "1"])
+    assert json.loads((tmp_path / "weights/finetune/config.json").read_text())["layout_loss"] == "r1"
+    for name, prefix in (("layout", ""), ("finetune", "layout_")):
+        tags = scalar_tags(tmp_path / "logs" / name)
+        assert {f"{kind}/{prefix}logistic" for kind in ("generator", "discriminator")} <= tags, name
+        assert not [tag for tag in tags if "wgan" in tag]
+
+
+def test_larger_first_weights_give_larger_images():
+    from SPADE.networks import SPADEGenerator
+
+    torch.manual_seed(0)
+    labels = torch.randint(5, (1, 1, 32, 64), dtype=torch.uint8)
+    grey, colourful = (SPADEGenerator(5, 32, 64, channels=2, hidden=4, gain=gain)(labels).std() for gain in (0.02, 1.0))
+    assert colourful > 5 * grey
+
+
+def test_a_segmentation_critic_in_stages_2_and_3(trained, toy_store, tmp_path):
+    train_spade.main([*logged((toy_store, tmp_path), "spade"), *SPADE, "--critic", "segmentation"])
+    (tmp_path / "weights/layout").symlink_to(trained / "weights/layout")
+    train_finetune_end2end.main([*logged((toy_store, tmp_path), "finetune"), *JOINED])
+    for name, suffix in (("spade", ""), ("finetune", "_real_layout")):
+        tags = scalar_tags(tmp_path / "logs" / name)
+        assert f"discriminator/label_mix{suffix}" in tags and f"generator/feature_matching{suffix}" not in tags
