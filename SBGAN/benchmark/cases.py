@@ -8,6 +8,7 @@ terms of its losses, so that a test can compare the forms.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -120,7 +121,7 @@ def stage_1(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
     generator, discriminator = layout_networks(sizes, sizes.layout_height, pairs, form, device)
     optimizers = [adam(network.parameters(), 0.99) for network in (generator, discriminator)]
     precision = autocast(form.precision, device)
-    domain = layout_stage.Domain("", "", None, None, form.sample, lambda output: {}, None, None)
+    domain = SimpleNamespace(sample=form.sample)  # all that the terms need of it
     at = sizes.layout_height, 1.0
 
     def step(i):
