@@ -58,7 +58,7 @@ def read_logs(folders: list[Path]) -> tuple[dict, dict]:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     scalars, pictures = {}, {}
-    for folder in folders:
+    for folder in filter(Path.is_dir, folders):
         events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0}).Reload()
         for tag in events.Tags()["scalars"]:
             scalars.setdefault(tag, {}).update({e.step: e.value for e in events.Scalars(tag)})
