@@ -13,7 +13,7 @@ from datasets.examine import Examination, examine_folders, examine_store
 from datasets.labels import load_space
 from datasets.packing import available_cores
 from datasets.report import page
-from datasets.sources.folder import add_pair_arguments, endings
+from datasets.sources.folder import add_pair_arguments, endings, ignored_ids
 
 LISTED = 10  # problems of a kind that are printed
 
@@ -39,7 +39,18 @@ def main(argv=None) -> None:
     else:
         space = load_space(args.labelspace) if args.labelspace else None
         palette = args.palette if space else "ids"
-        found = examine_folders(Path(args.images), Path(args.labels), endings(args), space, palette, args.workers)
+        ignored = ignored_ids(args)
+        space = space and space.ignoring(ignored, "ignore")
+        found = examine_folders(
+            Path(args.images),
+            Path(args.labels),
+            endings(args),
+            space,
+            palette,
+            args.workers,
+            ignored,
+            args.most_ignored,
+        )
     if args.report:
         write_report(Path(args.report), page(found))
     print("\n".join(summary(found)))
@@ -70,7 +81,7 @@ def class_table(found: Examination) -> list[str]:
     """One line per class: share of pixels in each split, and how many pairs have it."""
     if not found.pixels:
         return []
-    width = max(len(name) for name in found.class_names)
+    width = max(map(len, found.class_names), default=0)
     lines = ["classes  " + " " * width + "".join(f"{split:>10} {'pairs':>6}" for split in found.pixels)]
     for i, name in enumerate(found.class_names):
         shares = "".join(

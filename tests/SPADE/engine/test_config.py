@@ -16,7 +16,7 @@ PROGRAMS = [
     ("SBGAN.train_progressive", "BaselineSettings"),
     ("SBGAN.train_finetune_end2end", "FinetuneSettings"),
     ("SBGAN.test_progressive", "BaselineScoring"),
-    ("SBGAN.test_finetune_end2end", "ScoringSettings"),
+    ("SBGAN.test_finetune_end2end", "FinetuneScoring"),
 ]
 
 
