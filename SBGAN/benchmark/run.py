@@ -4,6 +4,10 @@ The forms of a case, the product's in one or several number formats, take turns 
 time, operations counted by PyTorch's counter (convolutions and matrix products, 2 for a multiply-add), what share of
 this machine's convolution rate, measured in between in the form's number format, that makes, and the peak memory that
 a process of its own needs beyond its imports.
+
+Examples:
+    python -m SBGAN.benchmark --repeats 3
+    python -m SBGAN.benchmark --store packed/camvid_256 --precisions fp32,bf16 --json figures.json
 """
 
 import dataclasses
@@ -156,4 +160,4 @@ def run(config: BenchmarkSettings) -> dict:
 
 @exit_on_user_error
 def main(arguments=None):
-    run(settings.parse(BenchmarkSettings, arguments, "SBGAN.benchmark"))
+    run(settings.parse(BenchmarkSettings, arguments, "SBGAN.benchmark", __doc__))
