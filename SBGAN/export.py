@@ -2,6 +2,10 @@
 
 of stage 3, or of stages 1 and 2    latents in, layout and image out
 of stage 2 alone                    layout in, image out
+
+Examples:
+    python -m SBGAN.export --checkpoint weights/camvid_finetune/finetune_3.pt --out scenes.onnx
+    python -m SBGAN.export --checkpoint weights/camvid_spade/spade_12.pt --out images_of_layouts.onnx
 """
 
 import warnings
@@ -132,7 +136,7 @@ def described(what: Exported, data: dict) -> str:
 
 @exit_on_user_error
 def main(arguments=None):
-    config = settings.parse(ExportSettings, arguments, "SBGAN.export")
+    config = settings.parse(ExportSettings, arguments, "SBGAN.export", __doc__)
     out = Path(config.out)
     check_file(out, config.overwrite)
     model = load(config.checkpoint, config.spade_checkpoint, "cpu")

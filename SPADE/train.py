@@ -1,4 +1,9 @@
-"""python -m SPADE.train: stage 2, SPADE learns to draw the photograph of a real layout (Park et al., CVPR 2019)."""
+"""python -m SPADE.train: stage 2, SPADE learns to draw the photograph of a real layout (Park et al., CVPR 2019).
+
+Examples:
+    python -m SPADE.train --store packed/camvid --name camvid_spade --batch_size 4 --no_vgg_loss
+    torchrun --nproc_per_node 8 -m -- SPADE.train --store packed/cityscapes --name cityscapes_spade --upsampling more
+"""
 
 from pathlib import Path
 
@@ -167,7 +172,7 @@ def run(config: SpadeSettings) -> Path:
 
 @exit_on_user_error
 def main(arguments=None):
-    path = run(settings.parse(SpadeSettings, arguments, "SPADE.train"))
+    path = run(settings.parse(SpadeSettings, arguments, "SPADE.train", __doc__))
     if rank() == 0:
         print(f"SPADE saved to {path}")
 
