@@ -26,10 +26,9 @@ from SBGAN.benchmark_cases import CASES, FORMS, Sizes, load_pairs
 from SPADE import neighbourhoods
 from SPADE.engine import config as settings
 from SPADE.engine.config import require, setting
-from SPADE.engine.device import pick, seed_everything
+from SPADE.engine.device import PRECISIONS, autocast, keep_freed_memory, pick, seed_everything, set_precision
 from SPADE.engine.distributed import start
 from SPADE.engine.memory import peak_memory
-from SPADE.engine.precision import PRECISIONS, autocast, set_precision
 
 
 @dataclass(frozen=True)
@@ -184,6 +183,8 @@ def run(config: BenchmarkSettings) -> dict:
         torch.set_num_threads(config.threads)
     neighbourhoods.DEVICES = set(config.neighbourhoods_on.split(","))
     device = start(pick(config.device))
+    if device.type == "cpu":
+        keep_freed_memory()
     if config.peak_of:
         print_peak(config, device)
         return {}

@@ -20,16 +20,15 @@ from torch import nn
 from datasets.labels import load_space, one_hot
 from datasets.packed import open_store
 from datasets.sources.toy_street import draw
-from SBGAN import discretize, finetune_loop, progressive_loop
+from SBGAN import discretize, joint_stage, layout_stage
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
 from SBGAN.plain import plain_layout_generator, plain_straight_through
 from SBGAN.settings import FinetuneSettings
 from SPADE import objectives
 from SPADE.engine.config import require, setting
 from SPADE.engine.data import spread_pairs
-from SPADE.engine.device import place
+from SPADE.engine.device import PRECISIONS, autocast, place
 from SPADE.engine.images import from_uint8
-from SPADE.engine.precision import PRECISIONS, autocast
 from SPADE.engine.step import adam, descend, frozen
 from SPADE.networks import UPSAMPLINGS, MultiscaleDiscriminator, SPADEGenerator
 from SPADE.plain import PlainSPADEGenerator
@@ -155,7 +154,7 @@ def stage_1(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
     generator, discriminator = layout_networks(sizes, sizes.layout_height, pairs, form, device)
     optimizers = [adam(network.parameters(), 0.99) for network in (generator, discriminator)]
     precision = autocast(form.precision, device)
-    domain = progressive_loop.Domain("", "", None, None, form.sample, lambda output: {}, None, None)
+    domain = layout_stage.Domain("", "", None, None, form.sample, lambda output: {}, None, None)
     at = sizes.layout_height, 1.0
 
     def step(i):
@@ -166,11 +165,11 @@ def stage_1(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
         mix = torch.rand(len(real), device=device)
 
         def of_generator():
-            return progressive_loop.generator_terms(generator, discriminator, domain, z[0], noise, *at)
+            return layout_stage.generator_terms(generator, discriminator, domain, z[0], noise, *at)
 
         def of_discriminator():
             batch = real, z[1], noise, mix
-            return progressive_loop.discriminator_terms(generator, discriminator, domain, *batch, *at, 10.0)
+            return layout_stage.discriminator_terms(generator, discriminator, domain, *batch, *at, 10.0)
 
         with form.frozen(discriminator):
             losses = descend(of_generator, WHOLE, optimizers[0], kind="generator/", autocast=precision)
@@ -216,12 +215,12 @@ def stage_3(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
     layout_generator, layout_discriminator = layout_networks(sizes, sizes.joint_layout_height, pairs, form, device)
     d2 = form.discriminator(place(MultiscaleDiscriminator(3, sizes.ndf), device))
     guided = Guided(layout_generator)
-    networks = finetune_loop.Networks(
+    networks = joint_stage.Networks(
         guided, layout_discriminator, *spade_networks(sizes, pairs, form, device), d2, encoder=None, vgg=None
     )
     config = FinetuneSettings(store="", name="", layout_name="", spade_name="", layout_grad="stem")
-    finetune_loop.set_modes(networks, config)
-    optimizers = finetune_loop.make_optimizers(networks, config)
+    joint_stage.set_modes(networks, config)
+    optimizers = joint_stage.make_optimizers(networks, config)
     generators = [optimizers[name][0] for name in ("layout_generator", "spade_generator")]
     discriminators = [name for name in optimizers if "discriminator" in name]
     precision = autocast(form.precision, device)
@@ -229,11 +228,11 @@ def stage_3(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
     def step(i):
         images, labels = pairs.batch(i, sizes.batch_size)
         guided.labels = pairs.batch(i + 1, sizes.batch_size)[1]
-        batch = [(1.0, (labels, form.images(images), finetune_loop.draw_noise(networks, len(images), device)))]
+        batch = [(1.0, (labels, form.images(images), joint_stage.draw_noise(networks, len(images), device)))]
         with form.frozen(*(getattr(networks, name) for name in discriminators)):
-            terms = partial(finetune_loop.generator_terms, networks, config)
+            terms = partial(joint_stage.generator_terms, networks, config)
             losses = descend(terms, batch, *generators, kind="generator/", autocast=precision)
-        terms = partial(finetune_loop.discriminator_terms, networks, config)
+        terms = partial(joint_stage.discriminator_terms, networks, config)
         of_discriminators = [optimizers[name][0] for name in discriminators]
         return losses | descend(terms, batch, *of_discriminators, kind="discriminator/", autocast=precision)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from datasets.errors import UserError, exit_on_user_error
 from SPADE.engine import config as settings
 from SPADE.engine.config import setting
-from SPADE.evaluation.images import COLUMNS, numbers
+from SPADE.evaluation.record import COLUMNS, flat_scores, left_out
 
 PUBLISHED = {"cityscapes": 65.49, "cityscapes_25k": 62.97, "ade_indoor": 85.27}  # SB-GAN's FID, released protocol
 ROWS = {  # name in the table: (ending of the run's name, row of its scores)
@@ -42,12 +42,12 @@ def comparison(records: dict) -> str:
     if rows["ProGAN"]["height"] != rows["SB-GAN"]["height"]:
         sizes = " and ".join(f"{rows[name]['height']} rows" for name in ("ProGAN", "SB-GAN"))
         print(f"warning: ProGAN and SB-GAN draw at {sizes}: their scores do not compare")
-    columns = [c for c in COLUMNS if any(c in numbers(row) for row in rows.values())]
+    columns = [c for c in COLUMNS if any(c in flat_scores(row) for row in rows.values())]
     published = PUBLISHED.get(joined["data"]["name"])
     lines = [f"{'':28}{'published':>11}" + "".join(f"{c:>{max(len(c) + 2, 11)}}" for c in columns)]
     for name, row in rows.items():
         cells = f"{published:>11}" if name == "SB-GAN" and published else f"{'':11}"
-        found = numbers(row)
+        found = flat_scores(row)
         for c in columns:
             width = max(len(c) + 2, 11)
             cells += f"{found[c]:{width}.4g}" if c in found else " " * width
@@ -65,7 +65,11 @@ def joined_row(scores: dict, name: str) -> dict:
 @exit_on_user_error
 def main(arguments=None):
     config = settings.parse(ComparisonSettings, arguments, "SBGAN.compare")
-    print(comparison({ending: read_record(config, ending) for ending in ("image", "finetune")}))
+    records = {ending: read_record(config, ending) for ending in ("image", "finetune")}
+    print(comparison(records))
+    for ending, record in records.items():
+        for line in left_out(record):
+            print(f"{config.name}_{ending}: {line}")
 
 
 if __name__ == "__main__":

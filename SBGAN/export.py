@@ -12,11 +12,12 @@ import torch
 from torch import nn
 
 from datasets.errors import UserError, exit_on_user_error
+from SBGAN.drawing.files import check_file, replacing
 from SBGAN.model import Model, load
 from SBGAN.plain import plain_layout_generator
-from SBGAN.saving import check_file, replacing
 from SPADE.engine import config as settings
 from SPADE.engine.config import setting
+from SPADE.engine.images import to_uint8
 from SPADE.layers import SpectralConv2d
 from SPADE.plain import PlainSPADEGenerator
 
@@ -59,7 +60,7 @@ class Renderer(nn.Module):
         # Not by scattering, which ONNX's tracing would fix to one size.
         one_hot = (layout == torch.arange(self.num_classes).view(1, -1, 1, 1)).float()  # [N,C,h,w]
         image = self.spade_generator(one_hot, style=style)
-        return ((image + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        return to_uint8(image)
 
 
 class Scene(nn.Module):

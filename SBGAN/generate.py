@@ -1,29 +1,24 @@
 """python -m SBGAN.generate: images and layouts from a trained model, or images of given layouts."""
 
+import itertools
 import json
 import re
-import unicodedata
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
 from datasets.errors import UserError, exit_on_user_error
-from datasets.labels import colourise
-from SBGAN.discretize import resize
+from SBGAN.drawing.files import Files, Writer, check_folder, replacing, write_png
 from SBGAN.drawing.given_layouts import KINDS, read_layouts, read_style
-from SBGAN.drawing.truncation import truncated
+from SBGAN.drawing.sample import truncated
 from SBGAN.drawing.walk import save_animation, walk_frames
-from SBGAN.evaluation.layout_metrics import class_proportions
+from SBGAN.drawing.where import fits, parse_where
 from SBGAN.model import Model, load
-from SBGAN.saving import Writer, check_folder, replacing, write_png
 from SPADE.engine import config as settings
-from SPADE.engine.checkpoint import file_hash
 from SPADE.engine.config import require, setting
-from SPADE.engine.device import pick
+from SPADE.engine.device import keep_freed_memory, pick
 from SPADE.engine.distributed import from_first, rank, start, total, world_size
 from SPADE.engine.images import colour_layouts, enlarge, sheet
 from SPADE.engine.watch import together
@@ -87,67 +82,6 @@ def count_seeds(config) -> int:
     return config.num if config.interpolate is None else config.interpolate
 
 
-SIGNS = {">": torch.gt, ">=": torch.ge, "<": torch.lt, "<=": torch.le}
-
-
-def parse_where(text: str, names) -> list[tuple[int, str, float]]:
-    """'car>0.05,sky<=0.3' -> [(train id, sign, share)]; names may have commas and signs in them."""
-    text, names = unicodedata.normalize("NFC", text), [unicodedata.normalize("NFC", name).strip() for name in names]
-    known = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
-    term = re.compile(rf"[\s,]*({known})\s*([<>]=?)\s*(\d*\.?\d+(?:e-?\d+)?)\s*(?=,|$)")
-    terms, end = [], 0
-    while text[end:].strip(" ,"):
-        found = term.match(text, end)
-        if not found:
-            wrong = text[end:].strip(" ,")
-            name = re.match(r"(.+?)\s*[<>]", wrong)
-            require(not name or name[1] in names, "where", name and name[1],
-                    f"a class: {'; '.join(names)}", "take one of these")  # fmt: skip
-            refuse_share(wrong)
-        if float(found[3]) > 1:
-            refuse_share(found[0].strip(" ,"))
-        terms.append((names.index(found[1]), found[2], float(found[3])))
-        end = found.end()
-    return terms
-
-
-def refuse_share(term: str):
-    require(False, "where", term, "CLASS>SHARE (or >=, <, <=), such as car>0.05",
-            "write it so, with a share from 0 to 1")  # fmt: skip
-
-
-def fits(layouts, terms, num_classes):
-    """Which layouts uint8 [N,1,h,w] meet all terms: bool [N]"""
-    shares = class_proportions(layouts, num_classes)
-    kept = torch.ones(len(layouts), dtype=torch.bool)
-    for train_id, sign, share in terms:
-        kept &= SIGNS[sign](shares[:, train_id], share)
-    return kept
-
-
-class Files:
-    """Where one sample's files go. Each of them but the image can be given back by --layouts."""
-
-    def __init__(self, out: Path, model: Model, writer: Writer):
-        self.out, self.writer = out, writer
-        self.size, self.space = (model.data["height"], model.data["width"]), model.label_space
-        listed = [c.raw_ids[0] if c.raw_ids else None for c in self.space.classes]
-        self.raw_ids = None if None in listed else np.array(listed, np.uint8)  # train id -> raw id
-
-    def write(self, name: str, layout, image):
-        """layout uint8 [1,h,w] (written at the image's size, so that the two are a pair), image uint8 [3,H,W]"""
-        labels = np.ascontiguousarray(resize(layout[None], *self.size)[0, 0].numpy())
-        colours, place = self.space.colours, f"{name}.png"
-        self.writer.png(np.ascontiguousarray(image.permute(1, 2, 0).numpy()), self.out / "images" / place)
-        self.writer.png(labels, self.out / "layouts" / place, colours)
-        if self.space.has_own_colours:
-            self.writer.png(colourise(labels, colours), self.out / "colours" / place)
-        else:  # red, green and blue alone would not say which of the classes that share them
-            self.writer.png(labels, self.out / "colours" / place, colours)
-        if self.raw_ids is not None:
-            self.writer.png(self.raw_ids[labels], self.out / "raw_ids" / place)
-
-
 def batches(items, size: int):
     for i in range(0, len(items), size):
         yield items[i : i + size]
@@ -175,13 +109,16 @@ def generate_samples(model: Model, config, style) -> int:
 def render_layouts(model: Model, config, style) -> int:
     """Writes this process's share of the given layouts and their images; returns how many these are."""
     given = list(read_layouts(Path(config.layouts), model, config.layout_kind).items())
-    mine = range(len(given))[rank() :: world_size()]
+    mine = sorted(range(len(given))[rank() :: world_size()], key=lambda i: given[i][1].shape)
     with Writer() as writer, bar(len(mine)) as progress:
         files = Files(Path(config.out), model, writer)
-        for i in mine:  # one by one: they may differ in size
-            name, layout = given[i]
-            files.write(name, layout[0], model.render(layout, [config.seed + i], style)[0])
-            progress.update(1)
+        for _, alike in itertools.groupby(mine, key=lambda i: given[i][1].shape):  # a batch has one size
+            for some in batches(list(alike), config.batch_size):
+                layouts = torch.cat([given[i][1] for i in some])
+                images = model.render(layouts, [config.seed + i for i in some], style)
+                for i, layout, image in zip(some, layouts, images, strict=True):
+                    files.write(given[i][0], layout, image)
+                progress.update(len(some))
     return len(mine)
 
 
@@ -206,7 +143,7 @@ def bar(total: int):
 def describe(config, model: Model):
     """about.json: all that the files depend on."""
     about = {
-        "checkpoint_sha256": file_hash(Path(config.checkpoint)),
+        "checkpoint_sha256": next(iter(model.files.values()))["sha256"],
         "settings": settings.to_dict(config),
         "classes": list(model.label_space.names),
         "torch": torch.__version__,
@@ -218,12 +155,16 @@ def describe(config, model: Model):
 def run(config: GenerationSettings):
     check(config)
     device = start(pick(config.device))
+    if device.type == "cpu":
+        keep_freed_memory()
     from_first(check_folder, Path(config.out), config.overwrite)  # before any process writes into it
     with together():
         draw(config, load(config.checkpoint, config.spade_checkpoint, device, config.ema))
 
 
 def draw(config: GenerationSettings, model: Model):
+    if model.image_generator is not None:
+        raise UserError(f"{config.checkpoint} is the RGB baseline's (image_gan), wanted one of scenes; take stage 3's")
     if config.layouts is None and model.layout_generator is None:
         raise UserError(f"{config.checkpoint} draws no layouts (stage 2); take one of stage 3, or pass --layouts")
     if model.spade_generator is None:
@@ -253,8 +194,9 @@ def draw_picture(config, model: Model, style, out: Path):
         return
     seeds = range(config.seed, config.seed + config.interpolate)
     with truncated(model.layout_generator, config.truncation):
-        frames = walk_frames(model, seeds, config.frames, style, partial(tqdm, desc="walk", unit="frame"))
-        save_animation(frames, out / "walk.webp")
+        frames = walk_frames(model, seeds, config.frames, style)
+        count = len(seeds) * config.frames
+        save_animation(tqdm(frames, "walk", count, unit="frame", dynamic_ncols=True), out / "walk.webp")
 
 
 @exit_on_user_error

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.errors import exit_on_user_error
-from SBGAN.networks import ImageGenerator, LayoutGenerator, ProgressiveDiscriminator
+from SBGAN.drawing.files import check_file, explained
 from SBGAN.released.convert import convert
-from SBGAN.saving import check_file, explained
+from SBGAN.stages import STAGES
 from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
 from SPADE.engine.config import setting
-from SPADE.networks import UPSAMPLINGS, MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
+from SPADE.networks import UPSAMPLINGS
 
 
 @dataclass(frozen=True)
@@ -47,22 +47,6 @@ class ImportSettings:
     overwrite: bool = setting(False, "replace the file that --out names")
 
 
-CLASSES = {
-    "layout_generator": LayoutGenerator,
-    "layout_discriminator": ProgressiveDiscriminator,
-    "spade_generator": SPADEGenerator,
-    "image_discriminator": MultiscaleDiscriminator,
-    "image_discriminator_2": MultiscaleDiscriminator,
-    "discriminator_2": MultiscaleDiscriminator,
-    "encoder": StyleEncoder,
-}
-OF_STAGE = {
-    "spade": {"generator": SPADEGenerator, "discriminator": MultiscaleDiscriminator},
-    "layout_gan": {"generator": LayoutGenerator, "discriminator": ProgressiveDiscriminator},
-    "image_gan": {"generator": ImageGenerator, "discriminator": ProgressiveDiscriminator},
-}
-
-
 @exit_on_user_error
 def main(arguments=None):
     config = settings.parse(ImportSettings, arguments, "SBGAN.import_released")
@@ -70,7 +54,7 @@ def main(arguments=None):
     check_file(out, config.overwrite)
     stage, content = convert(config)
     for name, record in content["networks"].items():
-        network = checkpoint.rebuild((CLASSES | OF_STAGE.get(stage, {}))[name], record)  # that it loads, before writing
+        network = checkpoint.rebuild(STAGES[stage].networks[name], record)  # that it loads, before writing
         count = sum(p.numel() for p in network.parameters())
         print(f"{name}: {count} parameters, {record['arguments']}")
     with explained(out):

@@ -1,8 +1,9 @@
-"""Wasserstein loss with gradient penalty, in float32. Pure functions of tensors."""
+"""Wasserstein loss with gradient penalty, logistic loss with R1, in float32. Pure functions of tensors."""
 
 import torch
+import torch.nn.functional as F
 
-from SPADE.engine.precision import widened
+from SPADE.engine.device import widened
 
 
 def gradient_penalty(discriminator, real, fake, mix=None):
@@ -34,3 +35,48 @@ def wasserstein_generator(fake_scores):
 def layout_entropy(log_probabilities):
     """Mean entropy of the class at a pixel in nats, [N,C,h,w] -> scalar. 0 for a layout without any doubt."""
     return -(log_probabilities.exp() * log_probabilities).sum(1).mean()
+
+
+def logistic_discriminator(discriminator, real, fake):
+    """E softplus(-D(real)) + E softplus(D(fake)), in one pass; arguments as of `wasserstein_discriminator`."""
+    of_real, of_fake = widened(discriminator(torch.cat([real, fake]), batches=2)).chunk(2)
+    return F.softplus(-of_real).mean() + F.softplus(of_fake).mean()
+
+
+def logistic_generator(fake_scores):
+    """E softplus(-D(fake)), which does not saturate (Goodfellow et al., NeurIPS 2014, section 3)."""
+    return F.softplus(-widened(fake_scores)).mean()
+
+
+def r1_penalty(discriminator, real):
+    """E ||grad D(real)||_2^2 / 2 (Mescheder et al., ICML 2018, eq. 9). discriminator: x [N,...] -> scores [N,1]."""
+    real = real.detach().requires_grad_()
+    with torch.autocast(real.device.type, enabled=False):
+        scores = discriminator(real)
+    (gradient,) = torch.autograd.grad(scores.sum(), real, create_graph=True)
+    return gradient.square().flatten(1).sum(1).mean() / 2
+
+
+LOSSES = ("wgan_gp", "r1")
+R1_EVERY = 16  # steps: it changes slowly, so that every 16th one with 16 times its weight does (Karras et al. 2020)
+
+
+def generator_losses(loss: str, fake_scores) -> dict:
+    """loss: one of LOSSES; fake_scores [N,1] -> {term: value}."""
+    if loss == "r1":
+        return {"logistic": logistic_generator(fake_scores)}
+    return {"wgan": wasserstein_generator(fake_scores)}
+
+
+def discriminator_losses(loss: str, discriminator, real, fake, mix, penalty_weight: float, step: int) -> dict:
+    """loss: one of LOSSES; real, fake [N,...]; mix [N] as of `gradient_penalty`; step: its number, from 1 on.
+
+    penalty_weight: of the gradient penalty, or of R1 (its gamma). -> {term: weighted value}
+    """
+    if loss == "r1":
+        terms = {"logistic": logistic_discriminator(discriminator, real, fake)}
+        if step % R1_EVERY == 1:
+            return terms | {"r1": R1_EVERY * penalty_weight * r1_penalty(discriminator, real)}
+        return terms
+    wgan = wasserstein_discriminator(discriminator, real, fake)
+    return {"wgan": wgan, "gradient_penalty": penalty_weight * gradient_penalty(discriminator, real, fake, mix)}

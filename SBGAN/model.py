@@ -1,36 +1,50 @@
-"""The joined model out of checkpoints: what stage 3 starts from, and what is scored and sampled."""
+"""A trained model out of checkpoints: what is scored and sampled, and what stage 3 starts from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-
-import torch
 
 from datasets.errors import UserError
 from datasets.labels import LabelSpace
-from SBGAN.drawing.sample import generate_layouts
-from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
+from SBGAN.drawing.sample import draw_images, draw_layouts
+from SBGAN.networks import ImageGenerator, LayoutGenerator, ProgressiveDiscriminator
+from SBGAN.stages import FINETUNE, LAYOUT_GAN, SPADE, STAGES
+from SPADE.critics import SegmentationCritic, conditional_critic
 from SPADE.engine import checkpoint
+from SPADE.engine.checkpoint import Checkpoint
+from SPADE.engine.data import check_label_space
 from SPADE.engine.device import pick, place
-from SPADE.engine.evaluation import evaluating
-from SPADE.engine.images import to_uint8
-from SPADE.evaluation.record import check_label_space
 from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
-from SPADE.sampling import latents
+from SPADE.sampling import render
 
 
 @dataclass(frozen=True)
 class Model:
-    """The generators of a checkpoint, and what is known of their data. One of stage 2 has no layout generator."""
+    """The generators of a checkpoint, and what is known of their data. One of a single stage has not all of them."""
 
     layout_generator: LayoutGenerator | None
     spade_generator: SPADEGenerator | None
     label_space: LabelSpace
     data: dict
     encoder: StyleEncoder | None = None
+    image_generator: ImageGenerator | None = None  # of the RGB baseline, which has no other
+    files: dict = field(default_factory=dict)  # stage -> what a record of scores says of its checkpoint
 
     @property
     def device(self):
-        return next((self.layout_generator or self.spade_generator).parameters()).device
+        generator = self.layout_generator or self.spade_generator or self.image_generator
+        return next(generator.parameters()).device
+
+    @property
+    def draws(self) -> bool:
+        """Can it draw from noise?"""
+        return self.layout_generator is not None or self.image_generator is not None
+
+    @property
+    def image_height(self) -> int | None:
+        """Rows of its images; None for stage 1, which has none."""
+        if self.image_generator is not None:
+            return self.image_generator.max_resolution
+        return self.data["height"] if self.spade_generator is not None else None
 
     def sample(self, seeds):
         """Layouts uint8 [N,1,h,w] (train ids) and images uint8 [N,3,H,W], one for each seed, on the CPU."""
@@ -41,79 +55,56 @@ class Model:
         """uint8 [N,1,h,w], one for each seed. Each depends on its seed alone."""
         if self.layout_generator is None:
             raise UserError("this model has no layout generator (stage 2); name one of stage 3, or render layouts")
-        return generate_layouts(self.layout_generator, seeds, self.device)
+        return draw_layouts(self.layout_generator, seeds)
 
-    def render(self, layouts, seeds, style=None):
-        """Images uint8 [N,3,H,W] of layouts uint8 [N,1,h,w], one by one: in another batch a convolution rounds
-        differently, and an image would depend on its neighbours. Styles: of the seeds, or style [1,D]."""
-        generator = self.spade_generator
-        if generator is None:
+    def render(self, layouts, seeds=None, style=None):
+        """Images uint8 [N,3,H,W] of layouts uint8 [N,1,h,w]. Styles: of the seeds, or style [1,D]."""
+        if self.spade_generator is None:
             raise UserError("this model draws layouts alone (stage 1); take one of stage 3, or name SPADE's too")
-        if style is None and generator.style_dim:
-            style = latents(seeds, generator.style_dim, self.device)
-        elif style is not None:
-            style = style.expand(len(layouts), -1)
-        styles = [None] * len(layouts) if style is None else style.split(1)
-        with evaluating(generator):
-            pairs = zip(layouts.to(self.device).split(1), styles, strict=True)
-            return torch.cat([to_uint8(generator(layout, style=one)).cpu() for layout, one in pairs])
+        return render(self.spade_generator, layouts, seeds, style)
+
+    def draw(self, seeds) -> dict:
+        """{"layouts", "images"}, or what of these it draws from noise."""
+        if self.image_generator is not None:
+            return {"images": draw_images(self.image_generator, seeds)}
+        layouts = self.sample_layouts(seeds)
+        return {"layouts": layouts} | ({"images": self.render(layouts, seeds)} if self.spade_generator else {})
 
 
 def load(path, spade_path=None, device=None, averaged: bool = True) -> Model:
-    """A trained model from a checkpoint of stage 3, of stage 2 (renders layouts), of stage 1 (draws layouts), or of
-    stage 1 with SPADE's in `spade_path`: the system before fine-tuning. device: default CUDA if there is one; averaged:
-    with the averages of the weights where there are some, not the last weights."""
+    """Loads a trained model.
+
+    path: a checkpoint of stage 3, of stage 2 (renders layouts), of stage 1 (draws layouts), or of stage 1 with SPADE's
+    in `spade_path`: the system before fine-tuning. device: default CUDA if there is one; averaged: with the averages of
+    the weights where there are some, not the last weights.
+    """
     device = pick(device) if device is None or isinstance(device, str) else device
-    if spade_path is not None:
-        return load_pair(Path(path), Path(spade_path), device, averaged)
-    stage = stage_of(path)
-    if stage not in ("layout_gan", "spade"):
-        return load_joined(Path(path), device, averaged)
-    return load_one(checkpoint.load(Path(path), stage), device, averaged)
+    return assemble(read(path, spade_path), device, averaged)
 
 
-def stage_of(path) -> str | None:
-    """Which training wrote a checkpoint; None where it can't be told, of which `checkpoint.load` says more."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)["stage"]
-    except Exception:  # whatever a damaged file raises
-        return None
+def read(path, spade_path=None) -> list[Checkpoint]:
+    """A checkpoint of any stage, or one of stage 1 and one of stage 2 that fit."""
+    if spade_path is None:
+        return [checkpoint.read(path, *STAGES)]
+    layout, spade = checkpoint.read(path, LAYOUT_GAN.name), checkpoint.read(spade_path, SPADE.name)
+    check_fit(layout.content, layout.path, spade.content, spade.path)
+    return [layout, spade]
 
 
-def load_joined(path: Path, device, averaged: bool = True) -> Model:
-    """From a checkpoint of stage 3."""
-    content = checkpoint.load(path, "finetune")
-    networks = content["networks"]
-    return build(networks["layout_generator"], networks["spade_generator"], content, device, averaged)
-
-
-def load_one(content: dict, device, averaged: bool = True) -> Model:
-    """From the content of a checkpoint of stage 1 or 2."""
-    generator = content["networks"]["generator"]
-    both = (generator, None) if content["stage"] == "layout_gan" else (None, generator)
-    return build(*both, content, device, averaged)
-
-
-def load_pair(layout_path: Path, spade_path: Path, device, averaged: bool = True) -> Model:
-    """From checkpoints of stages 1 and 2: the system before fine-tuning."""
-    layout, spade = checkpoint.load(layout_path, "layout_gan"), checkpoint.load(spade_path, "spade")
-    check_fit(layout, layout_path, spade, spade_path)
-    return build(layout["networks"]["generator"], spade["networks"]["generator"], spade, device, averaged)
-
-
-def build(layout: dict | None, spade: dict | None, content: dict, device, averaged: bool) -> Model:
-    """layout, spade: the generators' records; content: a checkpoint's, with the data and a style encoder, if any."""
-
-    def rebuilt(cls, record):
-        return checkpoint.rebuild(cls, record, device, averaged) if record else None
-
-    return Model(
-        rebuilt(LayoutGenerator, layout),
-        rebuilt(SPADEGenerator, spade),
-        LabelSpace.from_dict(content["data"]["label_space"]),
-        content["data"],
-        rebuilt(StyleEncoder, content["networks"].get("encoder")),
-    )
+def assemble(checkpoints: list[Checkpoint], device, averaged: bool = True) -> Model:
+    """The model of what `read` gave."""
+    records = {}  # by the names of stage 3
+    for file in checkpoints:
+        stage = STAGES[file.stage]
+        records |= {stage.generator if name == "generator" else name: r for name, r in file.content["networks"].items()}
+    classes = FINETUNE.networks | {"image_generator": ImageGenerator}
+    parts = {
+        name: checkpoint.rebuild(classes[name], records[name], device, averaged) if name in records else None
+        for name in ("layout_generator", "spade_generator", "encoder", "image_generator")
+    }
+    data = checkpoints[-1].content["data"]  # SPADE's, where there are two: of the size of the images
+    files = {file.stage: file.described(averaged) for file in checkpoints}
+    return Model(label_space=LabelSpace.from_dict(data["label_space"]), data=data, files=files, **parts)
 
 
 def check_fit(layout: dict, layout_path: Path, spade: dict, spade_path: Path):
@@ -153,8 +144,11 @@ def load_networks(layout: dict, spade: dict, train_layout: bool, train_spade: bo
     for name, found in (("stage 1", a), ("stage 2", b)):
         if "discriminator" not in found:
             raise UserError(f"the checkpoint of {name} has no discriminator; import it with that, or train {name}")
-    conditional = checkpoint.rebuild(MultiscaleDiscriminator, b["discriminator"], device)
-    d2 = {key: conditional.arguments[key] for key in ("channels", "strides")}
+    conditional = checkpoint.rebuild(conditional_critic, b["discriminator"], device)
+    if isinstance(conditional, SegmentationCritic):
+        d2 = {"channels": conditional.arguments["widths"][0] // 2}
+    else:
+        d2 = {key: conditional.arguments[key] for key in ("channels", "strides")}
     return {
         "layout_generator": checkpoint.rebuild(LayoutGenerator, a["generator"], device, averaged=not train_layout),
         "layout_discriminator": checkpoint.rebuild(ProgressiveDiscriminator, a["discriminator"], device),

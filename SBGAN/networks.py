@@ -12,7 +12,7 @@ from torch import nn
 
 from SBGAN.subpixel import upsampled_conv3x3
 from SPADE.convolution import conv2d
-from SPADE.engine.precision import widened
+from SPADE.engine.device import widened
 
 LEAK = 0.2
 

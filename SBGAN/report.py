@@ -9,10 +9,10 @@ from pathlib import Path
 from PIL import Image
 
 from datasets.errors import UserError, exit_on_user_error
+from SBGAN.drawing.files import check_file, replacing
 from SBGAN.evaluation import report_parts as parts
-from SBGAN.saving import check_file, replacing
 from SPADE.engine.config import Parser
-from SPADE.evaluation.images import COLUMNS, numbers
+from SPADE.evaluation.record import COLUMNS, flat_scores, left_out
 
 SHEETS = 5  # pictures of one kind over time
 
@@ -91,7 +91,7 @@ def scores_sections(records: list[dict]) -> list[str]:
     if not records:
         return ['<p class="warning">This run has not been evaluated yet: no metrics.jsonl.</p>']
     last = last_of(records)
-    rows = {name: numbers(row) for name, row in last["scores"].items()}
+    rows = {name: flat_scores(row) for name, row in last["scores"].items()}
     columns = [c for c in COLUMNS if any(c in row for row in rows.values())]
     content = [parts.table(["", *columns], [[name, *map(row.get, columns)] for name, row in rows.items()])]
     for name, row in last["scores"].items():
@@ -102,6 +102,7 @@ def scores_sections(records: list[dict]) -> list[str]:
     content += [f'<p class="warning">{parts.html.escape(text)}</p>' for text in sorted(warnings)]
     if last.get("fid_left_out"):
         content.append(f'<p class="warning">FID is left out: {parts.html.escape(last["fid_left_out"])}</p>')
+    content += [f'<p class="warning">{parts.html.escape(text)}</p>' for text in left_out(last)]
     how = {"evaluated": last["time"], "size": last["size"], "seed": last["seed"], **last["counts"], **last["versions"]}
     for row in last["scores"].values():
         how |= row.get("protocol", {})
@@ -121,7 +122,7 @@ def history(records: list[dict]) -> str:
         row = record["scores"][name]
         files = ", ".join(Path(entry["file"]).name for entry in record["checkpoints"].values())
         files = files or f"in training, {record['images_seen']} images seen"
-        lines.append([record["time"], files, name, record["counts"]["generated"], numbers(row)])
+        lines.append([record["time"], files, name, record["counts"]["generated"], flat_scores(row)])
     columns = [c for c in COLUMNS if any(c in line[-1] for line in lines)]
     rows = [[*line[:-1], *map(line[-1].get, columns)] for line in lines]
     return parts.table(["time", "checkpoints", "row", "samples", *columns], rows)
@@ -150,6 +151,12 @@ def copy_section(records: list[dict], results: Path) -> list[str]:
     return [parts.section(title, parts.table(["", *columns], rows), *figures)]
 
 
+def last_results(results: Path) -> Path:
+    """The folder of the last evaluation: tests write into the run's itself, SBGAN.evaluate one deeper."""
+    written = [*results.glob("scores.json"), *results.glob("*/scores.json")]
+    return max(written, key=os.path.getmtime).parent if written else results
+
+
 def result_picture(path: Path, caption: str) -> list[str]:
     try:
         with Image.open(path) as image:
@@ -164,9 +171,10 @@ def report(run: Path, logs: Path, results: Path) -> str:
     scalars, pictures = read_logs(logs)
     sections = [f"<p>Made {time.strftime('%Y-%m-%d %H:%M')} from {parts.html.escape(str(run))}</p>"]
     sections += scores_sections(records)
-    sheet = result_picture(results / "contact_sheet.png", "of the last evaluation")
+    evaluated = last_results(results)
+    sheet = result_picture(evaluated / "contact_sheet.png", "of the last evaluation")
     sections += [parts.section("Samples", *sheet)] if sheet else []
-    sections += copy_section(records, results) + curves_sections(scalars) + sheets_section(pictures)
+    sections += copy_section(records, evaluated) + curves_sections(scalars) + sheets_section(pictures)
     return parts.page(run.name, [*sections, parts.section("Settings", parts.settings_list(settings))])
 
 

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+from SBGAN.losses import LOSSES
 from SBGAN.networks import PIXEL_NORMS
 from SPADE.engine.config import harmless, require, setting
 from SPADE.engine.run_settings import RunSettings, WarmStart, check_batch
-from SPADE.settings import ImageScores
+from SPADE.evaluation.settings import ImageScores
+from SPADE.settings import RealPairLosses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +18,8 @@ class ProgressiveSettings(WarmStart, RunSettings):
     batch_size: int = setting(16, "over all processes", at_least=1)
     batch_sizes: str = setting("", "where it differs: RESOLUTION:BATCH pairs such as 256:4")
     lr: float = setting(1e-3, "Adam, both networks", above=0)
-    penalty_weight: float = setting(10.0, "of the gradient penalty", at_least=0)
+    loss: str = setting("wgan_gp", "Wasserstein with gradient penalty, or logistic (non-saturating) with R1", LOSSES)
+    penalty_weight: float = setting(10.0, "of the gradient penalty, or of R1 (its gamma: 1 is usual)", at_least=0)
 
     latent_dim: int = setting(512, "length of z", at_least=1)
     fmap_base: int = setting(8192, "block i has fmap_base / 2^(i+1) channels,", at_least=1)
@@ -43,11 +46,11 @@ class ProgressiveSettings(WarmStart, RunSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineSettings(ImageScores, ProgressiveSettings):
-    """Of the RGB baseline: stage 1's, and how its images are scored."""
+    """The RGB baseline's: stage 1's, and how its images are scored."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneSettings(ImageScores, RunSettings):
+class FinetuneSettings(ImageScores, RealPairLosses, RunSettings):
     layout_name: str = setting(help="stage 1's checkpoints are in WEIGHTS/LAYOUT_NAME")
     spade_name: str = setting(help="stage 2's checkpoints are in WEIGHTS/SPADE_NAME")
     pro_iter: int | None = setting(None, "stage 1's iteration to start from; default the latest", at_least=0)
@@ -57,27 +60,22 @@ class FinetuneSettings(ImageScores, RunSettings):
     niter: int = setting(50, "epochs at the full learning rate", at_least=0)
     niter_decay: int = setting(50, "further epochs, SPADE's and D2's learning rate linearly to 0", at_least=0)
     pretrain_epochs: int = setting(1, "epochs that D2 is trained alone before", at_least=0)
-    lr: float = setting(2e-4, "Adam of SPADE (half for the generator, twice for the discriminator) and of D2", above=0)
-    lr_pgan: float = setting(1e-5, "Adam of the layout GAN; does not decay", above=0)
+    lr: float = setting(2e-4, "Adam of D2 and of SPADE (generator half, discriminator twice of it)", at_least=0)
+    lr_pgan: float = setting(1e-5, "Adam of the layout GAN; does not decay", at_least=0)
     layout_grad: str = setting(
         "stem", "the image's gradient enters the layout by SPADE's stem (released), or in full", ("stem", "full")
     )
     train_layout: bool = setting(True, "--no_train_layout: SPADE alone learns, on generated and real layouts")
     train_spade: bool = setting(True, "--no_train_spade: the layout generator alone learns")
 
-    lambda_pgan: float = setting(10.0, "weight of the layouts' WGAN-GP loss", at_least=0)
+    lambda_pgan: float = setting(10.0, "weight of the layouts' loss", at_least=0)
     lambda_D2: float = setting(0.1, "weight of the unconditional image discriminator D2", at_least=0)
-    penalty_weight: float = setting(10.0, "of the gradient penalty within the WGAN-GP loss", at_least=0)
-    lambda_feat: float = setting(10.0, "weight of feature matching", at_least=0)
-    lambda_vgg: float = setting(10.0, "weight of the VGG-19 perceptual loss", at_least=0)
-    lambda_kld: float = setting(0.05, "weight of the style encoder's KL divergence", at_least=0)
+    layout_loss: str | None = setting(None, "loss of the layouts; default: that of stage 1", LOSSES)
+    penalty_weight: float = setting(10.0, "of the gradient penalty, or of R1, within the layouts' loss", at_least=0)
     temperature: float = setting(1.0, "of the Gumbel-softmax", above=0)
     floor: float = setting(
         0.0, "probability added inside the sampler's logarithm (released code: 1e-5)", at_least=0, at_most=1
     )
-    vgg_loss: bool = setting(True, "VGG-19 perceptual loss (--no_vgg_loss: without)")
-    vgg_weights: str | None = harmless(None, "file of torchvision's VGG-19 weights; default: cache, else download")
-    vgg_imagenet_normalisation: bool = setting(False, "normalise VGG's input (the published SPADE does not)")
 
     log_every: int = harmless(20, "steps between lines of the log; 0: only the last", at_least=0)
     picture_every: int = harmless(500, "steps between pictures in the log; 0: only the first and the last", at_least=0)

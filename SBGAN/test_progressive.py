@@ -5,22 +5,22 @@ from pathlib import Path
 
 from datasets.errors import exit_on_user_error
 from SBGAN import evaluate
-from SBGAN.baseline import PREFIX
+from SBGAN.stages import IMAGE_GAN
 from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
 from SPADE.engine.config import setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class BaselineScoring(evaluate.Scoring):
+class BaselineScoring(evaluate.SceneScoring):
     name: str = setting(help="the baseline's checkpoints are in WEIGHTS/NAME")
     pro_iter: int | None = setting(None, "its iteration; default the latest", at_least=0)
     weights: str = setting("weights", "folder of all checkpoints")
 
 
 def run(config: BaselineScoring) -> dict:
-    path = checkpoint.newest(Path(config.weights) / config.name, PREFIX, config.pro_iter, "pro_iter")
-    return evaluate.run_on(path, config)
+    path = checkpoint.newest(Path(config.weights) / config.name, IMAGE_GAN.prefix, config.pro_iter, "pro_iter")
+    return evaluate.run(path, config, Path(config.results) / config.name)
 
 
 @exit_on_user_error

@@ -3,40 +3,23 @@
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from datasets.errors import exit_on_user_error
 from datasets.packed import open_store
-from SBGAN.evaluation.scenes import sample, score_generated
-from SBGAN.finetune_loop import PREFIX, STAGE, Networks, train
+from SBGAN.drawing.sheets import scenes_sheet
+from SBGAN.evaluation.scenes import score_scenes
+from SBGAN.joint_stage import Networks, train
 from SBGAN.model import check_fit, load_networks
-from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
 from SBGAN.settings import FinetuneSettings, check_finetune
+from SBGAN.stages import FINETUNE, LAYOUT_GAN, SPADE
 from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
-from SPADE.engine.data import data_record
+from SPADE.engine.data import check_store, data_record
 from SPADE.engine.device import pick, seed_everything
 from SPADE.engine.distributed import rank, start
-from SPADE.engine.images import colour_layouts, enlarge, sheet
 from SPADE.engine.run_folder import RunFolder
-from SPADE.evaluation.images import find_extractor, numbers, record_in_training, score_real_layouts
-from SPADE.evaluation.record import check_store
-from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
+from SPADE.evaluation.record import flat_scores, record_in_training
+from SPADE.evaluation.scores import begin, score_real_layouts
 from SPADE.train import perceptual_network
-from SPADE.training_loop import pictures as real_layout_pictures
-
-
-def make_pictures(store, device, num: int = 8):
-    """Function of both generators: generated layouts and their images, real layouts, their images, real images."""
-    colours = torch.from_numpy(store.label_space.colours)
-
-    def pictures(layout_generator, spade_generator):
-        layouts, images = sample(layout_generator, spade_generator, range(num), device)
-        layouts = enlarge(colour_layouts(layouts, colours), store.height, store.width)
-        generated = sheet([layouts, images])  # [3,2*H+...,W*num+...]
-        return torch.cat([generated, real_layout_pictures(spade_generator, store, device, num=num)], 1)
-
-    return pictures
 
 
 def run(config: FinetuneSettings) -> Path:
@@ -44,7 +27,7 @@ def run(config: FinetuneSettings) -> Path:
     store = open_store(config.store)
     check_finetune(config, store)
     device = start(pick(config.device))
-    folder = RunFolder(config, PREFIX, STAGE)
+    folder = RunFolder(config, FINETUNE.prefix, FINETUNE.name)
     if folder.saved:
         config, origin = continued(config, folder.saved.content)
         stages = None
@@ -53,17 +36,13 @@ def run(config: FinetuneSettings) -> Path:
 
     # --- Pretrained networks, scores ---
     vgg = perceptual_network(config, device)
-    evaluate = None
-    if config.evaluate_every:
-        extractor, left_out = find_extractor(config, store.height, store.width, device)
+    evaluation = begin(config, store, device, store.height) if config.evaluate_every else None
 
-        def evaluate(layout_generator, spade_generator, images_seen):
-            num, how = config.num_eval, (device, extractor, left_out)
-            generated = score_generated(layout_generator, spade_generator, store, num, 0, *how)
-            real = score_real_layouts(spade_generator, store, num, *how)
-            scores = {"generated": generated, "real layouts": real}
-            record_in_training(scores, images_seen, config, store, left_out)
-            return numbers(generated, "score_generated/") | numbers(real, "score_real_layouts/")
+    def score(layout_generator, spade_generator, images_seen):
+        generated = score_scenes(layout_generator, spade_generator, evaluation)
+        real = score_real_layouts(spade_generator, evaluation)
+        record_in_training({"generated": generated, "real layouts": real}, images_seen, config, evaluation)
+        return flat_scores(generated, "score_generated/") | flat_scores(real, "score_real_layouts/")
 
     # --- Networks ---
     folder.begin(config, data_record(store), origin=origin.values(), constant_images=lambda config: (
@@ -75,20 +54,16 @@ def run(config: FinetuneSettings) -> Path:
     else:
         learning = config.train_layout, config.train_spade
         networks = Networks(**load_networks(stages["layout"], stages["spade"], *learning, vgg, device))
-    return train(config, store, networks, folder, origin, device, make_pictures(store, device), evaluate, stages)
+
+    def pictures(layout_generator, spade_generator):
+        return scenes_sheet([(layout_generator, spade_generator)], store)
+
+    return train(config, store, networks, folder, origin, device, pictures, score, stages)
 
 
 def rebuild_networks(records: dict, vgg, device) -> Networks:
-    """Of a checkpoint of this stage: the files of stages 1 and 2 may be gone."""
-    classes = {
-        "layout_generator": LayoutGenerator,
-        "layout_discriminator": ProgressiveDiscriminator,
-        "spade_generator": SPADEGenerator,
-        "image_discriminator": MultiscaleDiscriminator,
-        "image_discriminator_2": MultiscaleDiscriminator,
-        "encoder": StyleEncoder,
-    }
-    networks = {name: checkpoint.rebuild(classes[name], record, device) for name, record in records.items()}
+    """Those of a checkpoint of this stage: the files of stages 1 and 2 may be gone."""
+    networks = {name: checkpoint.rebuild(FINETUNE.networks[name], record, device) for name, record in records.items()}
     return Networks(**networks, vgg=vgg)
 
 
@@ -96,22 +71,24 @@ def starting_point(config, store):
     """The newest or the named checkpoints of stages 1 and 2: settings that name them, their paths, their contents (as
     {"layout": ..., "spade": ...})."""
     weights = Path(config.weights)
-    layout_path = checkpoint.newest(weights / config.layout_name, "layout", config.pro_iter, "pro_iter")
-    spade_path = checkpoint.newest(weights / config.spade_name, "spade", config.spade_epoch, "spade_epoch")
-    layout, spade = checkpoint.load(layout_path, "layout_gan"), checkpoint.load(spade_path, "spade")
+    layout_path = checkpoint.newest(weights / config.layout_name, LAYOUT_GAN.prefix, config.pro_iter, "pro_iter")
+    spade_path = checkpoint.newest(weights / config.spade_name, SPADE.prefix, config.spade_epoch, "spade_epoch")
+    layout, spade = checkpoint.load(layout_path, LAYOUT_GAN.name), checkpoint.load(spade_path, SPADE.name)
     check_fit(layout, layout_path, spade, spade_path)
     check_store(spade["data"], spade_path, store, config.store)
     if rank() == 0:
         print(f"starting from {layout_path} and {spade_path}")
-    numbers = {"pro_iter": checkpoint.number_of(layout_path), "spade_epoch": checkpoint.number_of(spade_path)}
+    started = {"pro_iter": checkpoint.number_of(layout_path), "spade_epoch": checkpoint.number_of(spade_path)}
+    if config.layout_loss is None:  # a critic goes on with the loss that it was trained with
+        started["layout_loss"] = layout.get("config", {}).get("loss")
     paths = {"layout": str(layout_path), "spade": str(spade_path)}
-    return replace(config, **numbers), paths, {"layout": layout, "spade": spade}
+    return replace(config, **started), paths, {"layout": layout, "spade": spade}
 
 
 def continued(config, saved: dict):
-    """Settings and origin of a run that goes on: where no number was asked for, it is not the latest but the run's."""
-    missing = {key: saved["config"][key] for key in ("pro_iter", "spade_epoch") if getattr(config, key) is None}
-    return replace(config, **missing), saved["origin"]
+    """Settings and origin of a run that goes on: what was not asked for is not the latest but the run's."""
+    names = [key for key in ("pro_iter", "spade_epoch", "layout_loss") if getattr(config, key) is None]
+    return replace(config, **{key: saved["config"].get(key) for key in names}), saved["origin"]
 
 
 @exit_on_user_error

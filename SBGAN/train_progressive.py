@@ -5,8 +5,8 @@ from pathlib import Path
 from datasets.errors import exit_on_user_error
 from datasets.packed import open_store
 from SBGAN.baseline import image_domain
+from SBGAN.layout_stage import train
 from SBGAN.networks import ImageGenerator, ProgressiveDiscriminator
-from SBGAN.progressive_loop import train
 from SBGAN.schedule import make_phases, parse_by_resolution
 from SBGAN.settings import BaselineSettings, check_progressive
 from SPADE.engine import config as settings
@@ -14,7 +14,7 @@ from SPADE.engine.config import require
 from SPADE.engine.data import data_record
 from SPADE.engine.device import pick, place, seed_everything
 from SPADE.engine.distributed import rank, start
-from SPADE.evaluation.images import find_extractor
+from SPADE.evaluation.scores import begin
 
 
 def check_sampler(config):
@@ -40,9 +40,8 @@ def run(config: BaselineSettings) -> Path:
     discriminator = ProgressiveDiscriminator(3, minibatch_stats=config.minibatch_stats, **shared)
     epoch_images = store["train"].draws_per_epoch
     phases = make_phases(config.max_dim, epoch_images, config.epochs, config.batch_size, batch_sizes, epochs_at)
-    size = config.max_dim, config.max_dim * store.aspect
     networks = place(generator, device), place(discriminator, device)
-    domain = image_domain(config, store, device, *find_extractor(config, *size, device))
+    domain = image_domain(config, store, device, begin(config, store, device, config.max_dim))
     return train(config, phases, data_record(store), *networks, domain, device)
 
 

@@ -2,62 +2,16 @@
 
 from pathlib import Path
 
-import torch
-
 from datasets.errors import exit_on_user_error
-from datasets.labels import one_hot
 from datasets.packed import open_store
-from datasets.reader import Reader
-from SBGAN import discretize
-from SBGAN.drawing.sample import generate_layouts
-from SBGAN.evaluation.scenes import layout_rows, score_layouts
-from SBGAN.losses import layout_entropy
+from SBGAN.layout_stage import layout_domain, train
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
-from SBGAN.progressive_loop import Domain, train
 from SBGAN.schedule import make_phases, parse_by_resolution
 from SBGAN.settings import ProgressiveSettings, check_progressive
 from SPADE.engine import config as settings
 from SPADE.engine.data import data_record
-from SPADE.engine.device import pick, place, seed_everything, to_device
-from SPADE.engine.distributed import from_first, rank, start, world_size
-from SPADE.engine.images import colour_layouts, enlarge, square_sheet
-from SPADE.evaluation.images import numbers, record_in_training
-
-STAGE, PREFIX = "layout_gan", "layout"
-CLASS_AXES = {r"generator\.heads\.\d+": 0, r"discriminator\.inputs\.\d+": 1}
-
-
-def layout_domain(config, store, device) -> Domain:
-    """Layouts for the progressive loop: one-hot real ones, straight-through samples of generated ones."""
-    reader = Reader(store["train"], config.seed, rank(), world_size())
-    colours = torch.from_numpy(store.label_space.colours)
-    num_classes = store.label_space.num_classes
-
-    def real(images_seen, batch_size, resolution):
-        return one_hot(to_device(reader.layouts(images_seen, batch_size, resolution), device), num_classes)
-
-    def noise(num, resolution):
-        return discretize.exponential_noise((num, num_classes, resolution, resolution * store.aspect), device)
-
-    def sample(log_probabilities, noise):
-        return discretize.straight_through(log_probabilities, config.temperature, config.floor, noise)
-
-    def statistics(log_probabilities):
-        return {"layout_entropy": layout_entropy(log_probabilities)}
-
-    def pictures(generator, resolution, alpha):
-        layouts = generate_layouts(generator, range(32), device, resolution, alpha)
-        height = max(64, resolution)
-        return square_sheet(enlarge(colour_layouts(layouts, colours), height, height * store.aspect))
-
-    def evaluate(generator, resolution, alpha, images_seen):
-        rows = layout_rows(generator, config.num_eval, 0, device, resolution, alpha)
-        row = from_first(lambda: score_layouts(rows["layouts"], store))
-        more = {"resolution": resolution, "alpha": alpha}
-        record_in_training({"generated": row}, images_seen, config, store, "there are no images", **more)
-        return numbers(row)
-
-    return Domain(STAGE, PREFIX, real, noise, sample, statistics, pictures, evaluate, CLASS_AXES)
+from SPADE.engine.device import pick, place, seed_everything
+from SPADE.engine.distributed import rank, start
 
 
 def run(config: ProgressiveSettings) -> Path:
@@ -76,15 +30,8 @@ def run(config: ProgressiveSettings) -> Path:
     discriminator = ProgressiveDiscriminator(num_classes, minibatch_stats=config.minibatch_stats, **shared)
     epoch_images = store["train"].draws_per_epoch
     phases = make_phases(config.max_dim, epoch_images, config.epochs, config.batch_size, batch_sizes, epochs_at)
-    return train(
-        config,
-        phases,
-        data_record(store),
-        place(generator, device),
-        place(discriminator, device),
-        layout_domain(config, store, device),
-        device,
-    )
+    networks = place(generator, device), place(discriminator, device)
+    return train(config, phases, data_record(store), *networks, layout_domain(config, store, device), device)
 
 
 @exit_on_user_error

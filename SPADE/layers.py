@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from SPADE.convolution import conv2d
+from SPADE.engine.device import widened
 from SPADE.engine.distributed import batch_norm
-from SPADE.engine.precision import widened
 
 
 def instance_norm(x):

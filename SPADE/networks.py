@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from SPADE.affine import batch_moments
-from SPADE.engine.precision import widened
+from SPADE.engine.device import widened
 from SPADE.layers import SpectralConv2d, initialise, instance_norm
 from SPADE.modulation import SPADENorm, layout_at, semantics_at
 
@@ -49,6 +49,7 @@ class SPADEGenerator(nn.Module):
         upsamplings: int = 5,  # doublings from the start to the image: 5, 6 or 7 (see UPSAMPLINGS)
         hidden: int = 128,  # width of the modulations' hidden layer
         style_dim: int = 0,  # > 0: start from a style vector instead of from the layout
+        gain: float = 0.02,  # of the initial weights: nothing that a trained generator would need to know
     ):
         super().__init__()
         self.arguments = dict(
@@ -78,7 +79,7 @@ class SPADEGenerator(nn.Module):
         widths = [32, 16, 8, 4, 2] + ([1] if upsamplings == 7 else [])  # in halves of `channels`
         self.ups = nn.ModuleList([block(a, b) for a, b in zip(widths, widths[1:], strict=False)])
         self.to_rgb = nn.Conv2d(widths[-1] * channels // 2, 3, 3, padding=1)
-        initialise(self)
+        initialise(self, gain)
 
     def forward(self, semantics, norm_semantics=None, style=None):
         """Layout -> image [N,3,H,W] in [-1,1], float32 also under autocast.

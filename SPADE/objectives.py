@@ -6,7 +6,8 @@ import torch
 
 from datasets.labels import one_hot
 from SPADE import losses
-from SPADE.engine.precision import widened
+from SPADE.critics import SegmentationCritic
+from SPADE.engine.device import widened
 from SPADE.networks import discriminate, sample_style
 from SPADE.perceptual import vgg_loss
 
@@ -36,11 +37,14 @@ def generator_losses(generator, discriminator, labels, image, weights: Weights, 
     """
     style, mean, log_variance = encode(encoder, image, noise)
     fake = generator(labels, style=style)
-    of_fake, of_real = discriminate(discriminator, fake, image, one_hot(labels, generator.num_classes))
-    terms = {
-        "gan": losses.hinge_generator(of_fake),
-        "feature_matching": weights.feature_matching * losses.feature_matching(of_fake, of_real),
-    }
+    if isinstance(discriminator, SegmentationCritic):
+        terms = {"gan": losses.segmentation_real(discriminator(fake), labels)}
+    else:
+        of_fake, of_real = discriminate(discriminator, fake, image, one_hot(labels, generator.num_classes))
+        terms = {
+            "gan": losses.hinge_generator(of_fake),
+            "feature_matching": weights.feature_matching * losses.feature_matching(of_fake, of_real),
+        }
     if vgg is not None:
         with torch.no_grad():
             real_features = vgg(image)
@@ -50,10 +54,25 @@ def generator_losses(generator, discriminator, labels, image, weights: Weights, 
     return terms
 
 
-def discriminator_losses(generator, discriminator, labels, image, encoder=None, noise=None):
-    """Hinge losses on images drawn anew, without gradients for the generator -> {term: loss}."""
+def discriminator_losses(
+    generator, discriminator, labels, image, encoder=None, noise=None, real_classes=None, lambda_mix=0.0
+):
+    """Losses on images drawn anew, without gradients for the generator -> {term: loss}.
+
+    real_classes, lambda_mix: of LabelMix, which a segmentation critic is also trained with: bool [N,C], those whose
+    pixels the mixed image has from the real one, and the weight.
+    """
     with torch.no_grad():
         style, _, _ = encode(encoder, image, noise)
         fake = generator(labels, style=style)
+    if isinstance(discriminator, SegmentationCritic):
+        mask = losses.label_mix(labels, real_classes)  # [N,1,H,W]
+        mixed = mask * image + (1 - mask) * fake
+        of_real, of_fake, of_mixed = discriminator(torch.cat([image, fake, mixed])).chunk(3)  # one power iteration
+        return {
+            "fake": losses.segmentation_fake(of_fake),
+            "real": losses.segmentation_real(of_real, labels),
+            "label_mix": lambda_mix * losses.mixing_consistency(of_mixed, of_real, of_fake, mask),
+        }
     of_fake, of_real = discriminate(discriminator, fake, image, one_hot(labels, generator.num_classes))
     return {"fake": losses.hinge_discriminator_fake(of_fake), "real": losses.hinge_discriminator_real(of_real)}

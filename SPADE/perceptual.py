@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from datasets.errors import UserError
-from SPADE.engine.precision import widened
+from SPADE.engine.device import widened
 from SPADE.pretrained import load_weights
 from SPADE.torchvision_import import torchvision
 

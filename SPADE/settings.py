@@ -4,43 +4,44 @@ from dataclasses import dataclass
 
 from SPADE.engine.config import harmless, require, setting
 from SPADE.engine.run_settings import RunSettings, WarmStart, check_batch
+from SPADE.evaluation.settings import ImageScores
 from SPADE.networks import UPSAMPLINGS
 
-
-@dataclass(frozen=True, kw_only=True)
-class ImageScores:
-    """The flags of all programs that score images, in training or after it."""
-
-    num_eval: int = harmless(500, "images of a score", at_least=2)
-    inception_weights: str | None = harmless(None, "file of the FID Inception; default: cache, else download")
-    feature_extractor: str | None = harmless(
-        None, "TorchScript or .pt2, uint8 [N,3,H,W] -> [N,D], instead of Inception"
-    )
-    fid: bool = harmless(True, "compute FID, KID, precision and recall (--no_fid: FSD and SWD only)")
+CRITICS = ("patch", "segmentation")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpadeSettings(ImageScores, WarmStart, RunSettings):
+class RealPairLosses:
+    """The losses of SPADE's generator on real pairs, in stages 2 and 3."""
+
+    lambda_feat: float = setting(10.0, "weight of feature matching", at_least=0)
+    lambda_vgg: float = setting(10.0, "weight of the VGG-19 perceptual loss", at_least=0)
+    lambda_kld: float = setting(0.05, "weight of the style encoder's KL divergence", at_least=0)
+    lambda_labelmix: float = setting(5.0, "weight of the segmentation critic's LabelMix", at_least=0)
+    vgg_loss: bool = setting(True, "VGG-19 perceptual loss (--no_vgg_loss: without)")
+    vgg_weights: str | None = harmless(None, "file of torchvision's VGG-19 weights; default: cache, else download")
+    vgg_imagenet_normalisation: bool = setting(False, "normalise VGG's input (the published SPADE does not)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpadeSettings(ImageScores, RealPairLosses, WarmStart, RunSettings):
     batch_size: int = setting(24, "over all processes", at_least=1)
     niter: int = setting(100, "epochs at the full learning rate", at_least=0)
     niter_decay: int = setting(100, "further epochs, learning rate linearly to 0", at_least=0)
     lr: float = setting(2e-4, "Adam; the generator gets half of it, the discriminator twice (TTUR)", above=0)
 
     ngf: int = setting(64, "generator channels at its last block but one", at_least=1)
+    init_gain: float = setting(0.02, "of the generator's first weights; about 1 for a training of minutes", above=0)
     hidden: int = setting(128, "hidden channels of each modulation", at_least=1)
     upsampling: str = setting("normal", "doublings from the start to the image", choices=tuple(UPSAMPLINGS))
+    critic: str = setting(
+        "patch", "judges patches, or (segmentation) which class each pixel shows, without feature matching", CRITICS
+    )
     ndf: int = setting(64, "discriminator channels of the first layer", at_least=1)
     d_layers: int = setting(4, "layers of each patch discriminator before its score", at_least=2)
     d_last_stride: int = setting(1, "stride of the last of them: 1 as SPADE published, 2 as in SB-GAN's fork", (1, 2))
     use_vae: bool = setting(False, "style encoder: the generator starts from the style of the image")
     style_dim: int = setting(256, "length of the style vector", at_least=1)
-
-    lambda_feat: float = setting(10.0, "weight of feature matching", at_least=0)
-    lambda_vgg: float = setting(10.0, "weight of the VGG-19 perceptual loss", at_least=0)
-    lambda_kld: float = setting(0.05, "weight of the style encoder's KL divergence", at_least=0)
-    vgg_loss: bool = setting(True, "VGG-19 perceptual loss (--no_vgg_loss: without)")
-    vgg_weights: str | None = harmless(None, "file of torchvision's VGG-19 weights; default: cache, else download")
-    vgg_imagenet_normalisation: bool = setting(False, "normalise VGG's input (the published SPADE does not)")
 
     log_every: int = harmless(20, "steps between lines of the log; 0: only the last", at_least=0)
     picture_every: int = harmless(500, "steps between pictures in the log; 0: only the first and the last", at_least=0)

@@ -7,26 +7,20 @@ from datasets.errors import exit_on_user_error
 from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
 from SPADE.engine.config import setting
-from SPADE.engine.device import pick
-from SPADE.engine.distributed import rank, start
+from SPADE.engine.data import stored_data
+from SPADE.engine.device import keep_freed_memory, pick
+from SPADE.engine.distributed import from_first, start
 from SPADE.engine.images import save_png
 from SPADE.engine.watch import together
-from SPADE.evaluation.images import find_extractor, score_floor, score_real_layouts
-from SPADE.evaluation.record import (
-    Scoring,
-    check_samples,
-    finish,
-    make_results,
-    stored_data,
-    warnings_in_the_record,
-    writing_results,
-)
+from SPADE.evaluation.record import finish, make_record, make_results, warnings_in_the_record, writing_results
+from SPADE.evaluation.scores import begin, score_floor, score_real_layouts
+from SPADE.evaluation.settings import ScoringSettings, check_samples
 from SPADE.networks import SPADEGenerator, StyleEncoder
-from SPADE.training_loop import STAGE, pictures
+from SPADE.train import STAGE, pictures
 
 
 @dataclass(frozen=True, kw_only=True)
-class TestSettings(Scoring):
+class TestSettings(ScoringSettings):
     name: str = setting(help="stage 2's checkpoints are in WEIGHTS/NAME")
     epoch: int | None = setting(None, "its epoch; default the latest", at_least=0)
     weights: str = setting("weights", "folder of all checkpoints")
@@ -35,29 +29,34 @@ class TestSettings(Scoring):
 def run(config: TestSettings) -> dict:
     check_samples(config)
     path = checkpoint.newest(Path(config.weights) / config.name, STAGE, config.epoch, "epoch")
-    content = checkpoint.load(path, STAGE)
-    store = stored_data(content, path, config)
+    saved = checkpoint.read(path, STAGE)
+    store = stored_data(saved.content, path, config.store)
     device = start(pick(config.device))
-    extractor, left_out = find_extractor(config, store.height, store.width, device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    evaluation = begin(config, store, device, store.height, config.seed)
 
-    networks = content["networks"]
+    networks = saved.content["networks"]
     generator = checkpoint.rebuild(SPADEGenerator, networks["generator"], device, config.ema)
     encoder = None
     if "encoder" in networks:
         encoder = checkpoint.rebuild(StyleEncoder, networks["encoder"], device, config.ema)
-    how = (store, config.num_eval, device, extractor, left_out)
     folder = Path(config.results) / config.name
     make_results(folder)
     with together(), warnings_in_the_record():
         scores = {
-            "real layouts": score_real_layouts(generator, *how),
-            "floor: real against real": score_floor(*how),
+            "real layouts": score_real_layouts(generator, evaluation),
+            "floor: real against real": score_floor(evaluation),
         }
-        if rank() == 0:
-            drawn = pictures(generator, store, device, encoder)
+
+        def write():
             with writing_results(folder):
-                save_png(drawn, folder / "contact_sheet.png")
-        return finish(scores, left_out, {STAGE: path}, config, store, folder, path.parent)
+                save_png(pictures(generator, store, device, encoder), folder / "contact_sheet.png")
+            record = make_record({STAGE: saved.described(config.ema)}, evaluation, scores)
+            finish(record, folder, path.parent)
+            return record
+
+        return from_first(write)  # the others wait, so that none is gone before all is written
 
 
 @exit_on_user_error

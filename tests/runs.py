@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from SBGAN import train_finetune_end2end, train_progressive_seg
 from SPADE import train as train_spade
-from SPADE.engine import checkpoint, sealed
+from SPADE.engine import checkpoint
 
 LAYOUT = ["--max_dim", "8", "--epochs", "1", "--batch_size", "8", "--fmap_max", "8", "--latent_dim", "8"]
 LAYOUT += ["--num_eval", "8"]
@@ -84,10 +84,10 @@ class KillWhileSaving:
         self.number = number
 
     def __call__(self):
-        made, pack = 0, sealed.HEAD.pack
+        made, pack = 0, checkpoint.HEAD.pack
 
         class Head:
-            size, unpack = sealed.HEAD.size, staticmethod(sealed.HEAD.unpack)
+            size, unpack = checkpoint.HEAD.size, staticmethod(checkpoint.HEAD.unpack)
 
             @staticmethod
             def pack(*fields):
@@ -97,7 +97,7 @@ class KillWhileSaving:
                     os.kill(os.getpid(), 9)
                 return pack(*fields)
 
-        sealed.HEAD = Head
+        checkpoint.HEAD = Head
 
 
 def final(stage, folder: Path) -> dict:

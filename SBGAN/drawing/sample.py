@@ -1,19 +1,53 @@
-"""Layouts from a trained layout generator, on the CPU as uint8."""
+"""Layouts and scenes from trained generators, on the CPU as uint8. Each sample depends on its seed alone."""
+
+import contextlib
 
 import torch
 
 from SBGAN.discretize import argmax
-from SPADE.engine.evaluation import evaluating
-from SPADE.sampling import latents
+from SPADE.engine.device import evaluating
+from SPADE.engine.images import to_uint8
+from SPADE.sampling import in_batches, latents
+
+MEAN_OF = 1024  # latents that `truncated` takes the mean over
 
 
-def generate_layouts(generator, seeds, device, resolution=None, alpha: float = 1.0):
-    """One arg-max layout for each seed, uint8 [N,1,h,w]. Each depends on its seed alone."""
+def draw_layouts(generator, seeds, resolution=None, alpha: float = 1.0):
+    """One arg-max layout for each seed, uint8 [N,1,h,w]."""
+    device = next(generator.parameters()).device
     return layouts_of(generator, latents(seeds, generator.latent_dim, device), resolution, alpha)
 
 
 def layouts_of(generator, z, resolution=None, alpha: float = 1.0):
-    """Latents [N,latent_dim] -> uint8 [N,1,h,w], one by one: in another batch a convolution rounds differently, and an
-    argmax would jump."""
+    """Latents [N,latent_dim] -> arg-max layouts uint8 [N,1,h,w]."""
     with evaluating(generator):
-        return torch.cat([argmax(generator(one, resolution, alpha)).cpu() for one in z.split(1)])
+        return in_batches(lambda z: argmax(generator(z, resolution, alpha)).cpu(), z)
+
+
+def draw_images(generator, seeds, resolution=None, alpha: float = 1.0):
+    """The RGB baseline's image for each seed, uint8 [N,3,h,w]."""
+    z = latents(seeds, generator.latent_dim, next(generator.parameters()).device)
+    with evaluating(generator):
+        return in_batches(lambda z: to_uint8(generator(z, resolution, alpha)).cpu(), z)
+
+
+@contextlib.contextmanager
+def truncated(generator, psi: float):
+    """Draws the first block's features [N,K,4,4*aspect] to their mean over latents: m + psi * (x - m).
+
+    psi 1 changes nothing, psi 0 gives one layout for every latent. The pixel norm at the entrance takes the length from
+    a latent, so shrinking latents themselves would do nothing; this is the place that StyleGAN's trick has here (Karras
+    et al. 2019, appendix B).
+    """
+    if psi == 1:
+        yield
+        return
+    with evaluating(generator):
+        device = next(generator.parameters()).device
+        batches = latents(range(MEAN_OF), generator.latent_dim, device).split(128)
+        mean = torch.stack([generator.blocks[0](z).mean(0) for z in batches]).mean(0)  # [K,4,4*aspect]
+    hook = generator.blocks[0].register_forward_hook(lambda module, inputs, output: mean + psi * (output - mean))
+    try:
+        yield
+    finally:
+        hook.remove()

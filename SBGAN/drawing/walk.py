@@ -5,11 +5,13 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from SBGAN.drawing.files import replacing
 from SBGAN.drawing.sample import layouts_of
 from SBGAN.model import Model
-from SBGAN.saving import replacing
 from SPADE.engine.images import colour_layouts, enlarge
 from SPADE.sampling import latents
+
+AT_ONCE = 16  # frames
 
 
 def slerp(a, b, share: float):
@@ -26,17 +28,17 @@ def closed_walk(points, frames: int):
     return torch.stack([slerp(a, b, i / frames) for a, b in zip(points, following, strict=True) for i in range(frames)])
 
 
-def walk_frames(model: Model, seeds, frames: int, style=None, progress=lambda frames: frames):
+def walk_frames(model: Model, seeds, frames: int, style=None):
     """uint8 [3,2*H,W] each: the layout above its image. The style stays one: that given, [1,D], or the first seed's."""
     colours = torch.from_numpy(model.label_space.colours)
     height, width = model.data["height"], model.data["width"]
     points = latents(seeds, model.layout_generator.latent_dim, model.device)
     if style is None and model.spade_generator.style_dim:
         style = latents(seeds[:1], model.spade_generator.style_dim, model.device)
-    for z in progress(closed_walk(points, frames)):
-        layout = layouts_of(model.layout_generator, z[None])
-        image = model.render(layout, None, style)
-        yield torch.cat([enlarge(colour_layouts(layout, colours), height, width)[0], image[0]], 1)
+    for z in closed_walk(points, frames).split(AT_ONCE):
+        layouts = layouts_of(model.layout_generator, z)
+        images = model.render(layouts, None, style)
+        yield from torch.cat([enlarge(colour_layouts(layouts, colours), height, width), images], 2)
 
 
 def save_animation(frames, path: Path, milliseconds: int = 60):

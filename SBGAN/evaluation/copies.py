@@ -17,7 +17,7 @@ BATCH = 128
 
 @dataclass(frozen=True)
 class Nearest:
-    """For each sample: the number of the training item that is nearest, its distance, and whether it is mirrored."""
+    """The training item nearest to each sample: its number, its distance, and whether it is mirrored."""
 
     index: torch.Tensor  # [N]
     distance: torch.Tensor  # [N]
@@ -71,7 +71,7 @@ def training_images(split, height):
         yield in_order(split, start, min(start + BATCH, len(split)), height)[0]
 
 
-def rows_of(height: int) -> int:
+def compared_rows(height: int) -> int:
     """ROWS, or the largest of height, height / 2, ... that is no larger: what the reader averages pixels to."""
     while height > ROWS and height % 2 == 0:
         height //= 2
@@ -85,7 +85,7 @@ def copy_check(layouts, images, store) -> tuple[dict, dict]:
     of the other split are to the training ones is a copy; those distances are given beside.
     """
     split, other = store["train"], store[next(name for name in store.splits if name != "train")]
-    size = rows_of(store.height)
+    size = compared_rows(store.height)
     record, found = {}, {}
     count = len(images if layouts is None else layouts)
     held_images, held_layouts = in_order(other, 0, min(count, len(other)), size)
@@ -95,15 +95,15 @@ def copy_check(layouts, images, store) -> tuple[dict, dict]:
         found["layout"] = nearest(small, training_layouts(split, height), layout_distances)
         held = resize(held_layouts, height, height * store.aspect)
         held = nearest(held, training_layouts(split, height), layout_distances)
-        record["layout"] = numbers(found["layout"], held, "share of pixels of another class")
+        record["layout"] = summary(found["layout"], held, "share of pixels of another class")
     if images is not None:
         found["image"] = nearest(images, training_images(split, size), image_distances)
         held = nearest(held_images, training_images(split, size), image_distances)
-        record["image"] = numbers(found["image"], held, f"of standardised pixels at {ROWS} rows, 1.41 is no likeness")
+        record["image"] = summary(found["image"], held, f"of standardised pixels at {ROWS} rows, 1.41 is no likeness")
     return record, found
 
 
-def numbers(samples: Nearest, held: Nearest, unit: str) -> dict:
+def summary(samples: Nearest, held: Nearest, unit: str) -> dict:
     return {
         "distance": f"to the nearest of all training items and their mirror images: {unit}",
         "nearest": samples.distance.min().item(),
@@ -148,7 +148,7 @@ def captions(lines: list[list[str]], width: int):
 
 
 def nearest_items(found: dict, split, seed: int) -> list[dict]:
-    """For each sample, {"seed", "layout": {"nearest": name of the training item, "mirrored", "distance"}, "image"}."""
+    """A list of {"seed", "layout": {"nearest": name of the training item, "mirrored", "distance"}, "image"}."""
     items = {
         kind: [
             {"nearest": split.names[index], "mirrored": mirrored, "distance": round(distance, 6)}

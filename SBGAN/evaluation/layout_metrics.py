@@ -1,8 +1,11 @@
-"""Distances between sets of layouts: no weights, no generator, no config."""
+"""Distances between sets of layouts: no weights, no generator, no config. Registered beside those of images."""
 
 import torch
 
-from SPADE.evaluation.frechet import frechet_distance
+from SPADE.evaluation.fidelity import frechet_distance
+from SPADE.evaluation.metrics import metric
+
+CELLS = 4  # of the grid, in each direction
 
 
 def class_proportions(labels, num_classes):
@@ -10,7 +13,7 @@ def class_proportions(labels, num_classes):
     return grid_proportions(labels, num_classes, cells=1)
 
 
-def grid_proportions(labels, num_classes, cells=4):
+def grid_proportions(labels, num_classes, cells=CELLS):
     """The same in each cell of a cells x cells grid: float64 [N,C*cells*cells], each cell of an image sums to 1.
 
     Proportions of a whole image say nothing of where things are. Cells differ by one row or column where the size is
@@ -47,7 +50,7 @@ def fsd(real, generated):
     return frechet_distance(class_proportions(real, num_classes), class_proportions(generated, num_classes))
 
 
-def fsd_grid(real, generated, cells=4):
+def fsd_grid(real, generated, cells=CELLS):
     """The same distance between proportions in a cells x cells grid: it sees where classes are. Far more biased."""
     num_classes = _classes_that_occur(real, generated)
     return frechet_distance(grid_proportions(real, num_classes, cells), grid_proportions(generated, num_classes, cells))
@@ -65,3 +68,20 @@ def class_shares(real, generated, names) -> dict:
 def _classes_that_occur(real, generated):
     """Classes above the highest that occurs would add columns of zeros, which add nothing to the distance."""
     return 1 + max(int(real.max()), int(generated.max()))
+
+
+@metric("fsd", of="layouts", fewest=2)
+def score_fsd(fake, real, evaluation):
+    return {"fsd": fsd(real["layouts"], fake["layouts"])}
+
+
+@metric("fsd_grid", of="layouts", fewest=2, smallest=CELLS)
+def score_fsd_grid(fake, real, evaluation):
+    return {"fsd_grid": fsd_grid(real["layouts"], fake["layouts"])}
+
+
+@metric("classes", of="layouts")
+def score_classes(fake, real, evaluation):
+    """Each class's share of all pixels, and the share of pixels that would have to change class for equal ones."""
+    shares = class_shares(real["layouts"], fake["layouts"], evaluation.store.label_space.names)
+    return {"classes": shares, "pixels_displaced": sum(abs(share["gained"]) for share in shares.values()) / 2}

@@ -9,14 +9,15 @@ import torch.nn.functional as F
 
 from datasets.errors import UserError
 from SBGAN.discretize import resize
+from SPADE.engine.device import evaluating
 from SPADE.engine.distributed import from_first, shared_out
-from SPADE.engine.evaluation import evaluating
 from SPADE.engine.images import from_uint8
 from SPADE.evaluation.features import full_precision
-from SPADE.evaluation.frechet import frechet_distance
+from SPADE.evaluation.fidelity import frechet_distance
+from SPADE.evaluation.metrics import Evaluation
 from SPADE.evaluation.reference import real_images
 from SPADE.pretrained import find_weights, load_weights
-from SPADE.sampling import latents
+from SPADE.sampling import in_batches, latents
 from SPADE.torchvision_import import torchvision
 
 PROTOCOL = (
@@ -46,32 +47,49 @@ def imagenet_inception(path, device):
     return features
 
 
-def soft_scenes(layout_generator, spade_generator, store, device):
-    """Function of a seed: an image float [1,3,H,W] in [-1,1] of a soft layout."""
+def soft_scenes(model):
+    """Function of seeds: images float [N,3,h,w] in [-1,1] of soft layouts; of the RGB baseline, its images."""
+    generator, spade = model.image_generator or model.layout_generator, model.spade_generator
 
-    def draw(seed):
-        z = latents([seed], layout_generator.latent_dim, device)
-        style = latents([seed], spade_generator.style_dim, device) if spade_generator.style_dim else None
-        with evaluating(layout_generator, spade_generator):
-            return spade_generator(resize(layout_generator(z).exp(), store.height, store.width), style=style)
+    def images(z, style):
+        if spade is None:
+            return generator(z)
+        return spade(resize(generator(z).exp(), model.data["height"], model.data["width"]), style=style)
+
+    def draw(seeds):
+        z = latents(seeds, generator.latent_dim, model.device)
+        style = latents(seeds, spade.style_dim, model.device) if spade and spade.style_dim else None
+        with evaluating(*filter(None, (generator, spade))):
+            return in_batches(images, z, style)
 
     return draw
 
 
 @torch.no_grad()
-def fid_released(draw, inception, store, num: int, seed: int, height: int, device) -> float:
-    """draw: seed -> image float [1,3,height,W] in [-1,1]; inception: as of `imagenet_inception`."""
-    split = store[store.reference]
-    flipped = torch.rand(min(num, len(split)), generator=torch.Generator().manual_seed(seed)) < 0.5
+def fid_released(draw, inception, evaluation: Evaluation) -> float:
+    """draw: seeds -> images float [N,3,h,w] in [-1,1]; inception: as of `imagenet_inception`."""
+    split = evaluation.store[evaluation.store.reference]
+    flips = torch.Generator().manual_seed(evaluation.seed)
+    flipped = torch.rand(min(evaluation.num, len(split)), generator=flips) < 0.5
 
     def of_fakes(numbers):
-        return {"features": torch.cat([inception(draw(seed + i)).cpu() for i in numbers])}
+        return {"features": inception(draw([evaluation.seed + i for i in numbers])).cpu()}
 
     def of_reals(numbers):
-        images = real_images(split, numbers, height)
+        images = real_images(split, numbers, evaluation.height)
         images = torch.where(flipped[numbers.start : numbers.stop, None, None, None], images.flip(3), images)
-        return {"features": inception(from_uint8(images.to(device))).cpu()}
+        return {"features": inception(from_uint8(images.to(evaluation.device))).cpu()}
 
     with full_precision():
-        fake, real = shared_out(of_fakes, num), shared_out(of_reals, len(flipped))
+        fake, real = shared_out(of_fakes, evaluation.num), shared_out(of_reals, len(flipped))
     return from_first(lambda: frechet_distance(fake["features"], real["features"]))
+
+
+def add_fid_released(row: dict, model, inception, evaluation: Evaluation):
+    """Adds it to the row of scores, or the reason why not."""
+    real = len(evaluation.store[evaluation.store.reference])
+    if real < 2:
+        row["fid_released_left_out"] = f"it needs at least 2 images on each side, found {real}"
+        return
+    row["fid_released"] = fid_released(soft_scenes(model), inception, evaluation)
+    row["protocol"]["fid_released"] = PROTOCOL

@@ -65,7 +65,7 @@ def settings_list(values: dict) -> str:
 
 
 def picture(image: Image.Image, caption: str, width: int = 1160) -> str:
-    """As JPEG, no wider than `width`; small ones as PNG."""
+    """A figure: JPEG, no wider than `width`; small ones as PNG."""
     data = io.BytesIO()
     if image.width > width:
         image = image.resize((width, round(image.height * width / image.width)), Image.LANCZOS)
@@ -85,7 +85,7 @@ def ticks(low: float, high: float, about: int = 4) -> list[float]:
 
 
 def thin(points: list) -> list:
-    """At most MOST_POINTS (x, y): means of neighbours."""
+    """Means of neighbours, so that at most MOST_POINTS (x, y) are left."""
     size = math.ceil(len(points) / MOST_POINTS)
     groups = [points[i : i + size] for i in range(0, len(points), size)] if size > 1 else [[p] for p in points]
     return [(group[-1][0], sum(y for _, y in group) / len(group)) for group in groups]

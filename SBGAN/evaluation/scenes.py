@@ -1,68 +1,55 @@
-"""Scores of the joined model: of its layouts, and of its images beside those of real layouts."""
+"""Scores of what is drawn from noise: layouts, scenes, or the baseline's images."""
 
-from SBGAN.drawing.sample import generate_layouts
-from SBGAN.evaluation import layout_metrics
-from SPADE.engine.data import reference_layouts
-from SPADE.engine.distributed import from_first, shared_out
-from SPADE.engine.evaluation import evaluating
-from SPADE.evaluation.images import against_real, draw_rows, other_split
+import statistics
+from dataclasses import replace
+
+from SBGAN.drawing.sample import draw_layouts
+from SBGAN.evaluation import layout_metrics  # noqa: F401 (registers the scores of layouts)
+from SPADE.evaluation.metrics import Evaluation
+from SPADE.evaluation.record import COLUMNS
+from SPADE.evaluation.scores import against_reference, draw_from_noise
 from SPADE.sampling import render
 
 
-def sample(layout_generator, spade_generator, seeds, device):
-    """One scene for each seed: arg-max layouts uint8 [N,1,h,w] and images uint8 [N,3,H,W]."""
-    with evaluating(layout_generator, spade_generator):
-        layouts = generate_layouts(layout_generator, seeds, device)
-        return layouts, render(spade_generator, layouts, seeds, device)
+def score_layouts(generator, evaluation: Evaluation, resolution=None, alpha: float = 1.0) -> dict:
+    """Layouts from noise against the reference split's."""
+
+    def draw(seeds):
+        return {"layouts": draw_layouts(generator, seeds, resolution, alpha)}
+
+    return against_reference(draw_from_noise(draw, evaluation), evaluation)
 
 
-def score_layouts(layouts, store, num: int | None = None) -> dict:
-    """FSD of generated layouts against `num` (default: as many) of the reference split's, sampled at the same size.
+def score_scenes(layout_generator, spade_generator, evaluation: Evaluation) -> dict:
+    """Layouts from noise and their images against the reference split's."""
 
-    classes: each class's share of all pixels, real and generated, and what it gains or loses; pixels_displaced: the
-    share of pixels that would have to change class for the shares to be the real ones.
+    def draw(seeds):
+        layouts = draw_layouts(layout_generator, seeds)
+        return {"layouts": layouts, "images": render(spade_generator, layouts, seeds)}
+
+    return against_reference(draw_from_noise(draw, evaluation), evaluation)
+
+
+def score_sets(score, sets: int, evaluation: Evaluation) -> tuple[dict, dict | None]:
+    """The mean row of so many sets of samples, each upon the seeds that follow the last one's; the first set's samples.
+
+    score: evaluation -> row, samples.
     """
-    real = reference_layouts(store, layouts.shape[2], num or len(layouts))
-    shares = layout_metrics.class_shares(real, layouts, store.label_space.names)
-    return {
-        "fsd": layout_metrics.fsd(real, layouts),
-        "fsd_grid": layout_metrics.fsd_grid(real, layouts),
-        "classes": shares,
-        "pixels_displaced": sum(abs(share["gained"]) for share in shares.values()) / 2,
-    }
+    seeds = [evaluation.seed + k * evaluation.num for k in range(sets)]
+    row, samples = score(replace(evaluation, seed=seeds[0]))
+    rows = [row, *(score(replace(evaluation, seed=seed))[0] for seed in seeds[1:])]
+    return (mean_row(rows) if sets > 1 else row), samples
 
 
-def score_layout_floor(store, height: int, num: int) -> dict:
-    """The same between the two splits' real layouts."""
-    return score_layouts(reference_layouts(store, height, num, split=other_split(store)), store, num)
-
-
-def layout_rows(generator, num: int, seed: int, device, resolution=None, alpha: float = 1.0) -> dict | None:
-    """{"layouts": uint8 [num,1,h,w]} from noise, as of `shared_out`."""
-
-    def draw(numbers):
-        return {"layouts": generate_layouts(generator, [seed + i for i in numbers], device, resolution, alpha)}
-
-    return shared_out(draw, num)
-
-
-def scene_rows(layout_generator, spade_generator, num: int, seed: int, device, extractor) -> dict | None:
-    """{"layouts", "images", "features"} from noise, as of `draw_rows`."""
-
-    def draw(numbers):
-        layouts, images = sample(layout_generator, spade_generator, [seed + i for i in numbers], device)
-        return {"layouts": layouts, "images": images}
-
-    return draw_rows(draw, num, device, extractor)
-
-
-def score_scenes(rows: dict | None, num: int, store, device, extractor, left_out=None) -> dict:
-    """Images of generated layouts against the reference split's images, and the layouts' own distances."""
-    row = from_first(lambda: score_layouts(rows["layouts"], store))
-    return row | against_real(rows, num, store, device, extractor, left_out)
-
-
-def score_generated(layout_generator, spade_generator, store, num: int, seed: int, device, extractor, left_out=None):
-    """The scores of scenes from noise."""
-    rows = scene_rows(layout_generator, spade_generator, num, seed, device, extractor)
-    return score_scenes(rows, num, store, device, extractor, left_out)
+def mean_row(rows: list[dict]) -> dict:
+    """Scores of several sets of samples as one row: means, and under "repeats" every value and the deviation."""
+    row = dict(rows[0])
+    repeats = {}
+    for name in COLUMNS:
+        if name in row and name != "diversity_of_real":
+            values = [r[name]["mean"] if name == "swd" else r[name] for r in rows]
+            repeats[name] = {"mean": statistics.mean(values), "std": statistics.stdev(values), "values": values}
+            row[name] = statistics.mean(values)
+    if "swd" in row:
+        row["swd"] = {level: statistics.mean(r["swd"][level] for r in rows) for level in rows[0]["swd"]}
+    return row | {"repeats": repeats}

@@ -11,6 +11,7 @@ from datasets.labels import load_space
 from datasets.packed import open_store
 from SBGAN.released import progressive, spade
 from SBGAN.released.files import ReleasedLayoutGAN, read_layout, read_spade
+from SBGAN.stages import FINETUNE, IMAGE_GAN, LAYOUT_GAN, SPADE
 from SPADE.engine import config as settings
 from SPADE.engine.config import require
 from SPADE.engine.data import data_record
@@ -30,7 +31,7 @@ def convert(config) -> tuple[str, dict]:
     image = spade_networks(config, data) if config.generator else None
     content = {"config": {"store": config.store, "imported": settings.to_dict(config)}, "data": data, "images_seen": 0}
     if released is None:
-        return "spade", content | {"epoch": 0, "networks": image}
+        return SPADE.name, content | {"epoch": 0, "networks": image}
     layout = layout_networks(released, config, data)
     rows, of_rows = released.growth.rows, released.growth.of_rows
     if rows < of_rows:
@@ -38,7 +39,7 @@ def convert(config) -> tuple[str, dict]:
     # How far a fade had come is not in the file. Stage 3 refuses what is less than 1.
     content |= {"resolution": rows, "alpha": 0.0 if released.growth.fading else 1.0}
     if image is None:
-        return ("image_gan" if released.baseline else "layout_gan"), content | {"networks": layout}
+        return (IMAGE_GAN if released.baseline else LAYOUT_GAN).name, content | {"networks": layout}
     require(not released.baseline, "layout", f"{config.layout}, an RGB ProGAN", "a layout GAN with --generator",
             "name that")  # fmt: skip
     require(not released.growth.fading, "layout",
@@ -54,7 +55,7 @@ def convert(config) -> tuple[str, dict]:
     }
     networks = {name: network for name, network in names.items() if network is not None}
     # No origin: the checkpoints of stages 1 and 2 that it was fine-tuned from were not published.
-    return "finetune", content | {"epoch": 0, "origin": {}, "networks": networks}
+    return FINETUNE.name, content | {"epoch": 0, "origin": {}, "networks": networks}
 
 
 def read_data(config) -> dict:

@@ -1,19 +1,29 @@
-"""Checkpoints: files from which the networks can be rebuilt without anything else."""
+"""Checkpoints: files from which the networks can be rebuilt without anything else, and that know if they are whole.
 
+    content | magic 8 bytes | position u64 | length of the content u64 | SHA-256 of all before it
+
+The content is torch.save's; `position` is the number of images seen, to sort files by without reading them.
+"""
+
+import hashlib
 import pickle
 import re
+import struct
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from datasets.disk import sha256
+from datasets.disk import replacing
 from datasets.errors import UserError
-from SPADE.engine import sealed
 from SPADE.engine.device import place
 
 FORMAT = 1
 DATA = ("name", "label_space", "label_space_hash", "height", "width", "aspect")  # what `data_record` gives
+MAGIC = b"SBGANend"
+HEAD = struct.Struct("<8sQQ")
+TRAILER = HEAD.size + hashlib.sha256().digest_size
 
 
 def record(network, average=None) -> dict:
@@ -40,18 +50,42 @@ def save(path: Path, stage: str, content: dict):
     """Writes {"format", "stage", **content}. A checkpoint is whole or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"format": FORMAT, "stage": stage, **content}
-    sealed.write(path, content.get("images_seen", 0), lambda file: torch.save(content, file))
+    write_sealed(path, content.get("images_seen", 0), lambda file: torch.save(content, file))
 
 
 def load(path: Path, stage: str) -> dict:
-    """Reads a checkpoint of the given stage onto the CPU. UserError if it is missing, damaged or of another kind."""
-    path = Path(path)
+    """The content of a checkpoint of the given stage, on the CPU."""
+    return read(path, stage).content
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file that was read."""
+
+    path: Path
+    content: dict
+    sha256: str  # first 16 digits
+
+    @property
+    def stage(self) -> str:
+        return self.content["stage"]
+
+    def described(self, averaged: bool) -> dict:
+        """What a record of scores says of it. averaged: were the averages of the weights taken, if there are any?"""
+        has_average = any("average" in entry for entry in self.content["networks"].values())
+        weights = "average" if averaged and has_average else "last"
+        return {"file": str(self.path), "sha256": self.sha256, "weights": weights}
+
+
+def read(path: Path, *stages: str) -> Checkpoint:
+    """Reads a checkpoint of one of the stages, once. UserError if it is missing, damaged or of another kind."""
+    path, wanted = Path(path), " or ".join(stages)
     if not path.is_file():
-        raise UserError(f"checkpoint {path} does not exist; train {stage} first or name another file")
+        raise UserError(f"checkpoint {path} does not exist; train {wanted} first or name another file")
     try:
-        sealed.verify(path)
+        digest = verify(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (sealed.Damaged, RuntimeError, EOFError, OSError, zipfile.BadZipFile, pickle.UnpicklingError, ValueError,
+    except (Damaged, RuntimeError, EOFError, OSError, zipfile.BadZipFile, pickle.UnpicklingError, ValueError,
             KeyError) as error:  # fmt: skip
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
@@ -59,15 +93,15 @@ def load(path: Path, stage: str) -> dict:
         ) from error
     if not isinstance(content, dict) or "stage" not in content:
         raise UserError(f"{path} is no checkpoint of this code (it has no stage); train one or name another file")
-    if content["stage"] != stage:
-        raise UserError(f"checkpoint {path} is of stage {content['stage']}, wanted {stage}; name a file of that stage")
+    if content["stage"] not in stages:
+        raise UserError(f"checkpoint {path} is of stage {content['stage']}, wanted {wanted}; name a file of that stage")
     if content["format"] > FORMAT:
         raise UserError(f"checkpoint {path} has format {content['format']}, this code reads {FORMAT}; update the code")
     missing = [key for key in ("data", "networks") if not isinstance(content.get(key), dict)]
     missing = missing or [key for key in DATA if key not in content["data"]]
     if missing:
         raise UserError(f"checkpoint {path} has no {', '.join(missing)}: it was altered; use another one")
-    return content
+    return Checkpoint(path, content, digest[:16])
 
 
 def newest(folder: Path, prefix: str, number: int | None = None, flag: str = "") -> Path:
@@ -87,17 +121,78 @@ def newest(folder: Path, prefix: str, number: int | None = None, flag: str = "")
     return found[number]
 
 
-def has_average(path: Path) -> bool:
-    """Does a checkpoint hold a moving average of any network's weights?"""
-    content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    return any("average" in entry for entry in content["networks"].values())
-
-
 def number_of(path: Path) -> int:
-    """Of PREFIX_NUMBER.pt."""
+    """NUMBER of PREFIX_NUMBER.pt."""
     return int(path.stem.rsplit("_", 1)[1])
 
 
-def file_hash(path: Path) -> str:
-    """First 16 hex digits of the file's SHA-256, for score records."""
-    return sha256(path)[:16]
+class Damaged(Exception):
+    """What is wrong with a file."""
+
+
+class HashedFile:
+    """A file opened for writing that keeps the SHA-256 and the length of what went through it."""
+
+    def __init__(self, file):
+        self.file, self.hash, self.length = file, hashlib.sha256(), 0
+        self.error = None  # what a write failed with; torch.save raises another error instead
+
+    def write(self, data) -> int:
+        self.hash.update(data)
+        self.length += memoryview(data).nbytes
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self):
+        self.file.flush()
+
+
+def write_sealed(path: Path, position: int, fill):
+    """fill(file) writes the content. The file appears under its name when it is whole and on the disk, or not at all.
+
+    Any error leaves what was there before, and nothing else.
+    """
+    with replacing(path, durable=True) as temporary, open(temporary, "wb") as file:
+        hashed = HashedFile(file)
+        try:
+            fill(hashed)
+        except Exception as error:
+            raise hashed.error or error from None
+        head = HEAD.pack(MAGIC, position, hashed.length)
+        hashed.hash.update(head)
+        file.write(head + hashed.hash.digest())
+
+
+def position(path: Path) -> int:
+    """What the trailer says, after a look at the length alone. Raises Damaged."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        file.seek(max(size - TRAILER, 0))
+        trailer = file.read()
+    if len(trailer) < TRAILER or not trailer.startswith(MAGIC):
+        raise Damaged("its end is missing")
+    _, found, length = HEAD.unpack(trailer[: HEAD.size])
+    if length + TRAILER != size:
+        raise Damaged(f"it has {size} bytes instead of {length + TRAILER}")
+    return found
+
+
+def verify(path: Path) -> str:
+    """Reads the whole file; returns its SHA-256. Raises Damaged."""
+    position(path)
+    rest, digest = path.stat().st_size - TRAILER + HEAD.size, hashlib.sha256()
+    with open(path, "rb") as file:
+        while rest:
+            block = file.read(min(rest, 1 << 20))
+            if not block:
+                raise Damaged("it ends too early")
+            digest.update(block)
+            rest -= len(block)
+        seal = file.read()
+    if seal != digest.digest():
+        raise Damaged("its checksum differs")
+    digest.update(seal)
+    return digest.hexdigest()

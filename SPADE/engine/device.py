@@ -1,4 +1,4 @@
-"""Where a program runs: decided once, here."""
+"""Where and how a program computes, decided once: device, number format, determinism, seeds, evaluation mode."""
 
 import contextlib
 import ctypes
@@ -11,7 +11,10 @@ import numpy as np
 import torch
 
 from datasets.errors import UserError
-from SPADE.engine.watch import step_begins
+
+# Of a training's products: float32, float32 with TF32 products, or bfloat16 by autocast. Weights, optimisers, averages,
+# batch statistics, losses and the gradient penalty are float32 whatever is chosen.
+PRECISIONS = ("fp32", "tf32", "bf16")
 
 
 def pick(name: str | None = None) -> torch.device:
@@ -44,26 +47,78 @@ def keep_freed_memory():
 
 
 def place(network: torch.nn.Module, device) -> torch.nn.Module:
-    """Onto the device, convolution weights channels last: faster on CPUs and GPUs alike, the same numbers."""
+    """Moves a network to the device, convolution weights channels last: faster on CPUs and GPUs, the same numbers."""
     return network.to(device, memory_format=torch.channels_last)
 
 
 def to_device(tensor: torch.Tensor, device) -> torch.Tensor:
-    """To a GPU by way of pinned memory: from any other the host would wait until all work queued before is done."""
+    """Moves to a GPU by way of pinned memory: from any other the host would wait until all queued work is done."""
     if torch.device(device).type == "cuda":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
 
 
 def seed_everything(seed: int):
-    """For the initial weights: the same on every process."""
+    """Seeds what draws the initial weights: the same on every process."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
 
 def seed_step(seed: int, images_seen: int, rank: int = 0):
-    """A step begins: all its noise is a function of these three numbers, nothing has to be saved to draw it again."""
-    step_begins()
+    """Makes all noise of a step a function of these three numbers: nothing has to be saved to draw it again."""
     digest = hashlib.sha256(f"{seed} {images_seen} {rank}".encode()).digest()
     torch.manual_seed(int.from_bytes(digest[:8], "little", signed=True))
+
+
+def set_precision(name: str, device: torch.device):
+    """Chooses for the whole process, TF32 being a property of PyTorch's back ends. Says what the device cannot do."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = name == "tf32"
+    if name == "tf32" and device.type != "cuda":
+        print(f"--precision tf32 is a format of GPUs: on this {device.type} all stays float32", flush=True)
+    if name == "bf16" and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        print("--precision bf16: this CPU has no instructions for it, so it will be slower than fp32", flush=True)
+
+
+def autocast(name: str, device: torch.device) -> torch.autocast:
+    """Context for the computation of losses, to be entered anew for each (it caches weights)."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=name == "bf16")
+
+
+def widened(x: torch.Tensor) -> torch.Tensor:
+    """bfloat16 as float32; wider types as they are."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+@contextlib.contextmanager
+def deterministic(wanted: bool):
+    """Has PyTorch take deterministic kernels inside: on a GPU some others add in an order of their own.
+
+    The same command then gives the same bits. Where there is no such kernel PyTorch warns, naming the operation.
+    """
+    if not wanted:
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS makes its first handle
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, False
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.backends.cudnn.benchmark = benchmark
+
+
+@contextlib.contextmanager
+def evaluating(*networks):
+    """Evaluation mode without gradients inside; afterwards every submodule is in the mode that it had before."""
+    modes = [(module, module.training) for network in networks for module in network.modules()]
+    for network in networks:
+        network.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training

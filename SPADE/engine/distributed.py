@@ -10,7 +10,6 @@ import torch
 import torch.distributed as dist
 
 from datasets.errors import UserError
-from SPADE.engine.device import keep_freed_memory
 from SPADE.engine.watch import waiting_for_others
 
 BATCH = 16  # rows that are computed at once of what is shared out
@@ -43,8 +42,6 @@ def environment_number(name: str, at_least: int = 0) -> int:
 
 def start(device: torch.device) -> torch.device:
     """A program begins: joins the group that torchrun's environment describes; returns this process's device."""
-    if device.type == "cpu":
-        keep_freed_memory()
     if launched_processes() == 1:
         return device
     if device.type == "cuda":

@@ -7,7 +7,6 @@ import torch
 from datasets.errors import UserError
 from SPADE.engine.distributed import rank
 from SPADE.engine.run_folder import RunFolder
-from SPADE.engine.stopping import StopRequest
 from SPADE.engine.watch import waiting_for_others
 
 MOST_IN_A_ROW = 20
@@ -42,24 +41,20 @@ class Guard:
     there, so that it never waits for the device and always has work queued for it.
     """
 
-    def __init__(self, networks, skipped: dict, stop: StopRequest, folder: RunFolder):
+    def __init__(self, networks, skipped: dict, folder: RunFolder):
         self.buffers = Buffers(networks)
         self.rewind_spectra = self.buffers.rewind_spectra
-        self.skipped, self.stop, self.folder = skipped, stop, folder
+        self.skipped, self.folder = skipped, folder
         self.in_a_row, self.first = {}, {}  # by kind of descent: bad ones in a row, name of the first bad term
         self.unread = None  # kind, names and report of the last descent, and the event that says it has arrived
 
-    def signals(self) -> list[int]:
-        """How many SIGTERMs and SIGINTs this process got."""
-        return self.stop.received
-
-    def judge(self, kind: str, names: list[str], report: torch.Tensor, gradients) -> torch.Tensor:
+    def judge(self, kind: str, names: list[str], values: torch.Tensor, gradients) -> torch.Tensor:
         """Is the step to be left out? float [], 0 or 1, on the device.
 
-        report: the terms' values and `signals`, summed over all processes; gradients: averaged over them.
+        values: of the terms of these names, summed over all processes; gradients: averaged over them.
         """
         norm = torch.nn.utils.get_total_norm(gradients)
-        report = torch.cat([report, norm[None].to(report)])
+        report = torch.cat([values, norm[None].to(values)])
         bad = report.isfinite().all().logical_not()
         self.buffers.keep_unless(bad)
         self.read()
@@ -67,15 +62,14 @@ class Guard:
         return bad.float()
 
     def read(self):
-        """What the last descent reported. Before a checkpoint, so that the counts in it are whole."""
+        """Reads what the last descent reported. Before a checkpoint, so that the counts in it are whole."""
         if self.unread is None:
             return
         (kind, names, report, arrived), self.unread = self.unread, None
         if arrived:
             with waiting_for_others():  # on a GPU the host waits here, not in the collective
                 arrived.synchronize()
-        *values, terminations, interrupts, norm = report.tolist()
-        self.stop.agree((terminations, interrupts))
+        *values, norm = report.tolist()
         culprits = [f"{kind}{name}" for name, value in zip(names, values, strict=True) if not math.isfinite(value)]
         if not culprits and not math.isfinite(norm):
             culprits = [f"{kind}gradient"]

@@ -9,7 +9,6 @@ from torch.utils.tensorboard import SummaryWriter  # its flush waits for what is
 from tqdm import tqdm
 
 from SPADE.engine.distributed import rank
-from SPADE.engine.watch import step_ends
 
 
 class RunLog:
@@ -90,8 +89,7 @@ class Progress:
         self.bar.close()
 
     def step(self, images: int):
-        """A step on so many images has ended."""
-        step_ends()
+        """Counts a step on so many images."""
         self.seen += images
         self.bar.update(images)
 

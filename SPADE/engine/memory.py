@@ -8,7 +8,6 @@ import torch
 
 from SPADE.engine.distributed import rank
 from SPADE.engine.guard import Buffers
-from SPADE.engine.watch import step_ends
 
 MIB = 2**20
 
@@ -20,25 +19,21 @@ class Rehearsal:
         self.buffers = Buffers(networks)
         self.rewind_spectra = self.buffers.rewind_spectra
 
-    def signals(self):
-        return []
-
-    def judge(self, kind, names, report, gradients):
-        bad = torch.ones((), dtype=torch.bool, device=report.device)
+    def judge(self, kind, names, values, gradients):
+        bad = torch.ones((), dtype=torch.bool, device=values.device)
         self.buffers.keep_unless(bad)
         return bad.float()
 
 
-def announce(networks: dict, optimizers: dict, step, device, what: str):
+def measure_memory(networks: dict, optimizers: dict, step, device, what: str):
     """Prints parameters, the optimisers' memory, and the most that is in use in a step, which is rehearsed for it.
 
-    step: function of a guard that makes one step; what: what its batch is, in words. Nothing is changed by it but
-    that the optimisers' state exists.
+    step: function of a guard that makes one step; what: which step it is, in words. Nothing is changed by it but that
+    the optimisers' state exists.
     """
     counts = {name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()}
     forget_peak(device)
     step(Rehearsal(networks.values()))
-    step_ends()
     peak = peak_memory(device)
     for optimizer in optimizers.values():
         optimizer.zero_grad(set_to_none=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datasets.errors import UserError
-from SPADE.engine import checkpoint, sealed, warm_start
+from SPADE.engine import checkpoint, warm_start
 from SPADE.engine import config as settings
 from SPADE.engine.distributed import from_first, rank
 from SPADE.engine.run_settings import RunSettings, reconcile
@@ -64,19 +64,19 @@ class RunFolder:
                 names = [os.path.relpath(path, self.path.parent) for path in origin]
                 (self.path / "origin.json").write_text(json.dumps(names) + "\n")
 
-    def restore(self, state: TrainingState, total: int, class_axes: dict[str, int] | None = None) -> bool:
-        """Puts what was saved into the state, or what fits of the model that it begins from.
+    def start_warm(self, state: TrainingState, class_axes: dict[str, int]):
+        """Puts what fits of the model that the run begins from, if there is one. class_axes: see `warm_start.take`."""
+        if self.source:
+            report = warm_start.take(state, self.source, warm_start.class_names(self.data), class_axes)
+            self.source = None  # its memory
+            if rank() == 0:
+                print(*report, sep="\n  ", flush=True)
 
-        False, and a line that says so, if the training is finished. class_axes: see `warm_start.take`.
-        """
+    def restore(self, state: TrainingState, total: int) -> bool:
+        """Puts what was saved into the state. False, and a line that says so, if the training is finished."""
         if self.saved:
             state.restore(self.saved.content)
             self.saved = None  # its memory
-        elif self.source:
-            report = warm_start.take(state, self.source, warm_start.class_names(self.data), class_axes or {})
-            self.source = None
-            if rank() == 0:
-                print(*report, sep="\n  ", flush=True)
         if state.images_seen >= total and rank() == 0:
             print(f"the training is finished: {self.last_good}", flush=True)
         return state.images_seen < total
@@ -125,8 +125,8 @@ class RunFolder:
         for path in self.path.glob(f"{self.prefix}_*.pt"):
             if re.fullmatch(rf"{re.escape(self.prefix)}_(?:at_)?\d+\.pt", path.name):
                 try:
-                    found[path] = sealed.position(path)
-                except sealed.Damaged:
+                    found[path] = checkpoint.position(path)
+                except checkpoint.Damaged:
                     found[path] = None
         return found
 

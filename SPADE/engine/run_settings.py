@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from datasets.errors import UserError
 from SPADE.engine.config import harmless, require, setting
+from SPADE.engine.device import PRECISIONS
 from SPADE.engine.distributed import launched_processes
-from SPADE.engine.precision import PRECISIONS
 
 
 @dataclass(frozen=True, kw_only=True)

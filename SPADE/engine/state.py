@@ -1,10 +1,17 @@
-"""Everything that training changes, to and from a checkpoint. Random states are no part: see `seed_step`."""
+"""Everything that training changes, to and from a checkpoint. Random states are no part: see `seed_step`.
 
+Averages of weights are exponential moving ones: what is evaluated and sampled from (Yazıcı et al., *The Unusual
+Effectiveness of Averaging in GAN Training*, ICLR 2019).
+"""
+
+import copy
 from dataclasses import dataclass, field
 
 import torch
 
-from SPADE.engine import checkpoint, ema
+from SPADE.engine import checkpoint
+
+RAMP_UP = 0.05  # the half-life is at most this share of the images seen, so that the start is soon forgotten
 
 
 @dataclass
@@ -21,10 +28,10 @@ class TrainingState:
         return self.averages.get(name, self.networks.get(name))
 
     def average(self, images: int, images_seen: int, half_life: float):
-        """After a step on `images`, the last of `images_seen` that the averaged networks were trained on."""
+        """Has the averages follow a step on `images`, the last of `images_seen` their networks were trained on."""
         for name, average in self.averages.items():
-            keep = ema.decay(images, images_seen + self.inherited.get(name, 0), half_life)
-            ema.update(average, self.networks[name], keep)
+            keep = average_decay(images, images_seen + self.inherited.get(name, 0), half_life)
+            update_average(average, self.networks[name], keep)
 
     def inherit(self, stages: dict[str, tuple[str, dict]]) -> list[str]:
         """Takes over what other trainings left of these networks beside their weights: averages with their count of
@@ -71,3 +78,35 @@ class TrainingState:
         self.images_seen = content["images_seen"]
         self.inherited.update(content.get("inherited", {}))  # checkpoints of before have none
         self.skipped.update(content["skipped"])
+
+
+def averaged_copy(network: torch.nn.Module) -> torch.nn.Module:
+    """A copy to be averaged into: in evaluation mode, without gradients."""
+    return copy.deepcopy(network).eval().requires_grad_(False)
+
+
+def average_decay(images: int, images_seen: int, half_life: float) -> float:
+    """Weight of the old average after a step on `images`: 1/2 to the share of the half-life that they are."""
+    half_life = min(half_life, RAMP_UP * images_seen)
+    return 0.5 ** (images / half_life) if half_life > 0 else 0.0
+
+
+@torch.no_grad()
+def update_average(average: torch.nn.Module, network: torch.nn.Module, keep: float):
+    """average = keep * average + (1 - keep) * network.
+
+    Batch norm's running statistics are averaged as the weights are: a statistic is to first order linear in the
+    weights, so the average network's is the average of the statistics, while the last network's would be off by the
+    distance between the two. Spectral vectors can't be averaged (they are unit vectors, of any sign): the average's own
+    follow its weights by one power iteration for each update, as in training.
+    """
+    pairs = [*zip(average.parameters(), network.parameters(), strict=True)]
+    pairs += [
+        (mine, theirs)
+        for (name, mine), theirs in zip(average.named_buffers(), network.buffers(), strict=True)
+        if name.rpartition(".")[2] in ("running_mean", "running_var")
+    ]
+    torch._foreach_lerp_([mine for mine, _ in pairs], [theirs for _, theirs in pairs], 1 - keep)
+    for layer in average.modules():
+        if hasattr(layer, "converge"):
+            layer.converge(iterations=1)

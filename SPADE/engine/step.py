@@ -73,31 +73,14 @@ def descend(terms_of, batches, *optimizers, guard=None, kind: str = "", autocast
         values = values + share * torch.stack([value.detach().float() for value in terms.values()])
     parameters = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
     gradients = [p.grad for p in parameters if p.grad is not None]
-    report = torch.cat([values, *(values.new_full((1,), count) for count in guard.signals())]) if guard else values
-    report = average_gradients(gradients, report)
-    bad = guard.judge(kind, list(terms), report, gradients) if guard else None
+    values = average_gradients(gradients, values)
+    bad = guard.judge(kind, list(terms), values, gradients) if guard else None
     for optimizer in optimizers:
         optimizer.found_inf = bad  # a fused Adam changes nothing where this is 1
         optimizer.step()
-    return {kind + name: value for name, value in zip(terms, report / world_size(), strict=False)}
+    return {kind + name: value for name, value in zip(terms, values / world_size(), strict=True)}
 
 
 def set_learning_rate(optimizer, rate: float):
     for group in optimizer.param_groups:
         group["lr"] = rate
-
-
-def linear_decay(images_seen: int, epoch_images: int, constant_epochs: int, decay_epochs: int) -> float:
-    """Factor of the learning rate: 1 for constant_epochs, then linear to 0 in decay_epochs."""
-    beyond = images_seen / epoch_images - constant_epochs
-    return 1.0 if beyond <= 0 else max(0.0, 1 - beyond / max(decay_epochs, 1))
-
-
-def every(period: int, steps: int) -> bool:
-    """Is this one of every `period` steps? A period of 0 is never."""
-    return period > 0 and steps % period == 0
-
-
-def ended(before: int, now: int, epoch_images: int, every: int, last: bool) -> bool:
-    """Has a multiple of `every` epochs ended between two numbers of images seen? `every` 0 is never."""
-    return every > 0 and (last or now // (every * epoch_images) > before // (every * epoch_images))

@@ -5,7 +5,9 @@ import signal
 import sys
 import threading
 
-from SPADE.engine.distributed import barrier
+import torch
+
+from SPADE.engine.distributed import barrier, total
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -22,9 +24,9 @@ class StopRequest:
         name, again = signal.Signals(number).name, "; again: at once" if number == signal.SIGINT else ""
         print(f"\n{name}: finishing this step, then saving{again}", file=sys.stderr, flush=True)
 
-    def agree(self, received):
-        """received: what all processes together got."""
-        for number, count in zip(SIGNALS, received, strict=True):
+    def agree(self):
+        """Lets all processes, which call it together, stop for a signal that any one of them got."""
+        for number, count in zip(SIGNALS, total(torch.tensor(self.received)).tolist(), strict=True):
             if count and self.signal is None:
                 self.signal = number
 

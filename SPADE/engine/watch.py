@@ -20,15 +20,17 @@ waiting = threading.Event()  # this process's main thread waits for the others
 steps = {"begun": 0, "since": None, "longest": 0.0}  # of this process's main thread
 
 
-def step_begins():
+@contextlib.contextmanager
+def watched_step():
+    """Around a step: the other processes are told how long it takes."""
     steps["begun"] += 1
     steps["since"] = time.monotonic()
-
-
-def step_ends():
-    if steps["since"] is not None and steps["begun"] > FIRST_STEPS:
-        steps["longest"] = max(steps["longest"], time.monotonic() - steps["since"])
-    steps["since"] = None
+    try:
+        yield
+        if steps["begun"] > FIRST_STEPS:
+            steps["longest"] = max(steps["longest"], time.monotonic() - steps["since"])
+    finally:
+        steps["since"] = None
 
 
 @contextlib.contextmanager

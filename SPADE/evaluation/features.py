@@ -10,7 +10,14 @@ import torch
 
 from datasets.disk import sha256
 from datasets.errors import UserError
-from SPADE.evaluation.fidelity import extract_features, inception_network
+from SPADE.engine.config import require
+from SPADE.engine.distributed import from_first, rank
+from SPADE.evaluation.settings import ImageScores
+from SPADE.pretrained import inception_weights, load_weights
+from SPADE.torchvision_import import torchvision  # noqa: F401 (torch-fidelity imports it, so it comes first)
+
+# isort: split
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 
 @dataclass(frozen=True)
@@ -24,25 +31,58 @@ class Extractor:
     def digest(self) -> str:
         return sha256(self.path)[:16]
 
+    @property
+    def described(self) -> str:
+        return f"{self.path.name} (SHA-256 {self.digest[:8]})"
+
     def features(self, images, device="cpu", batch_size: int = 32):
         """uint8 [N,3,H,W] -> float32 [N,D] on the CPU, computed in full float32."""
         with full_precision():
             return extract_features(load_network(self.path, self.standard, str(device)), images, batch_size, device)
 
 
-def with_features(draw, extractor: Extractor | None, device):
-    """draw: numbers -> {"images", ...}. The same with "features" of the images, unless there is no extractor."""
+def find_extractor(config: ImageScores, height: int, width: int, device):
+    """(feature network or None, why it is None, which is said).
 
-    def drawn(numbers):
-        rows = draw(numbers)
-        return rows | {"features": extractor.features(rows["images"], device)} if extractor else rows
-
-    return drawn
+    A file that was named must be there; where nothing was named and no weights can be had, FID is left out. The network
+    sees a blank image of the given size, so that one that fails does so before hours of training or drawing.
+    """
+    extractor, left_out = None, "--no_fid was given"
+    if config.feature_extractor is not None:
+        path = Path(config.feature_extractor)
+        require(path.is_file(), "feature_extractor", path, "a file", "name a feature network's file")
+        extractor = Extractor(path, standard=False)
+    elif config.fid:
+        try:
+            from_first(inception_weights, config.inception_weights)  # the other processes find what is downloaded here
+            extractor = Extractor(Path(inception_weights(config.inception_weights)), standard=True)
+        except UserError as error:
+            if config.inception_weights:
+                raise
+            left_out = str(error)
+    if extractor:
+        extractor.features(torch.zeros(1, 3, height, width, dtype=torch.uint8), device)
+        return extractor, None
+    if rank() == 0:
+        print(f"FID is left out of the scores: {left_out}")
+    return None, left_out
 
 
 @functools.lru_cache(maxsize=1)
 def load_network(path: Path, standard: bool, device: str):
     return inception_network(path, device) if standard else users_network(path, device)
+
+
+def inception_network(weights_path, device="cpu"):
+    """uint8 [N,3,H,W] -> float [N,2048]: the Inception of the standard FID, resizing included."""
+    load_weights(weights_path)  # torch-fidelity would run code that it finds in a file: only tensors get past this line
+    try:
+        network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], weights_path)
+    except (RuntimeError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{weights_path} holds no weights of torch-fidelity's Inception ({reason})") from error
+    network.to(device)
+    return lambda images: network(images)[0]
 
 
 def users_network(path: Path, device: str):
@@ -92,6 +132,12 @@ def full_precision():
         yield
     finally:
         torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = cudnn, matmul
+
+
+@torch.inference_mode()
+def extract_features(network, images, batch_size=32, device="cpu"):
+    """images uint8 [N,3,H,W] through any network [n,3,H,W] -> [n,D]: float32 [N,D] on the CPU."""
+    return torch.cat([network(batch.to(device)).float().cpu() for batch in images.split(batch_size)])
 
 
 def mean_distance(features, most: int = 2048) -> float:

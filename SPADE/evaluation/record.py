@@ -1,86 +1,121 @@
-"""What all scoring programs share: flags, the data a checkpoint is scored against, what is written and printed."""
+"""The traces of a scoring: one JSON record, its line in the run's metrics.jsonl, the table on the screen."""
 
 import contextlib
+import functools
 import json
 import warnings
-from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 
 from datasets.disk import replacing
 from datasets.errors import UserError
-from datasets.packed import Store, open_store
-from SPADE.engine.config import require, setting
 from SPADE.engine.distributed import rank
-from SPADE.evaluation.images import append_record, make_record, table
-from SPADE.settings import ImageScores
+from SPADE.evaluation.metrics import METRICS, Evaluation
+
+COLUMNS = (
+    ("fsd", "fsd_grid", "swd")
+    + ("fid", "fid_released", "kid", "kid_std", "fd", "kd", "kd_std", "precision", "recall")
+    + ("diversity", "diversity_of_real")
+)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scoring(ImageScores):
-    store: str | None = setting(None, "packed data set to score against; default the one it was trained on")
-    results: str = setting("results", "pictures and scores go to RESULTS/NAME, the name of the checkpoint's folder")
-    device: str | None = setting(None, "cpu, cuda or cuda:N; default cuda if there is one")
-    seed: int = setting(0, "of the first latent; sample i has seed + i", at_least=0)
-    ema: bool = setting(True, "score the averages of the weights, where there are some (--no_ema: the last weights)")
+def make_record(checkpoints: dict, evaluation: Evaluation, scores: dict) -> dict:
+    """One JSON-ready record: what was scored, how, on what, and with which versions.
+
+    checkpoints: name -> {"file", "sha256", "weights"}.
+    """
+    store, num = evaluation.store, evaluation.num
+    return {
+        "time": datetime.now().isoformat(timespec="seconds"),
+        "checkpoints": checkpoints,
+        "data": {"name": store.name, "label_space": store.label_space.hash, "reference_split": store.reference},
+        "size": [store.height, store.width],
+        "counts": {"generated": num, "reference": min(num, len(store[store.reference]))},
+        "seed": evaluation.seed,
+        "fid_left_out": None if evaluation.network else evaluation.no_network,
+        "scores": scores,
+        "versions": {name: version(name) for name in ("torch", "numpy", "torch-fidelity")},
+    }
 
 
-def check_samples(config: Scoring, sets: int = 1):
-    last = config.seed + sets * config.num_eval
-    require(last < 2**63, "seed", config.seed, "below 2^63 with all samples", "lower it")
+def append_record(record: dict, folder: Path):
+    """One line in folder/metrics.jsonl. Where that can't be written, this is said and no more."""
+    path = folder / "metrics.jsonl"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        torn = path.is_file() and path.read_bytes()[-1:] not in (b"", b"\n")  # by a process that was killed
+        with open(path, "a") as file:
+            file.write("\n" * torn + json.dumps(record) + "\n")
+    except OSError as error:
+        print(f"warning: the scores are not added to {path} ({error.strerror})", flush=True)
 
 
-def stored_data(content: dict, path, config: Scoring) -> Store:
-    """The store that is named, else the one that the checkpoint was trained on; checked to fit the checkpoint."""
-    where = config.store or content.get("config", {}).get("store")
-    if where is None:
-        raise UserError(f"{path} doesn't say what data it was trained on; pass --store, a packed store of that data")
-    store = open_store(where)
-    check_store(content["data"], path, store, where)
-    return store
+def record_in_training(scores: dict, images_seen: int, config, evaluation: Evaluation, **more):
+    """The line of an evaluation within a training: it names no checkpoint, but the images seen."""
+    if rank() == 0:
+        record = make_record({}, evaluation, scores)
+        append_record({**record, "images_seen": images_seen, **more}, Path(config.weights) / config.name)
+        for line in left_out(record):
+            say_once(line)
 
 
-def check_store(data: dict, path: Path, store, store_path):
-    """A checkpoint and the data that it is to be trained on or scored against."""
-    if data["name"] != store.name:
-        raise UserError(
-            f"--store {store_path} is {store.name}, but {path} was trained on {data['name']}; "
-            "pass the store of that data set"
-        )
-    wanted = {"label_space_hash": store.label_space.hash, "label_space": store.label_space.to_dict()}
-    check_label_space(data, path, wanted, f"--store {store_path}")
-    if (data["height"], data["width"]) != (store.height, store.width):
-        raise UserError(
-            f"--store {store_path} has images of {store.height}x{store.width}, but {path} was trained on "
-            f"{data['height']}x{data['width']}; prepare a store of that size, or train again"
-        )
+def left_out(record: dict) -> list[str]:
+    """A sentence for each score that samples were too few or too small for."""
+    rows = {}
+    for kind, row in record["scores"].items():
+        for name in METRICS:
+            reason = row.get(f"{name}_left_out")
+            if reason not in (None, record["fid_left_out"]):  # the latter was said already
+                rows.setdefault((name, reason), []).append(kind)
+    return [f"{name} is left out of {'; '.join(kinds)}: {reason}" for (name, reason), kinds in rows.items()]
 
 
-def check_label_space(a: dict, a_path, b: dict, b_name: str):
-    if a["label_space_hash"] != b["label_space_hash"]:
-        counts = [len(data["label_space"]["classes"]) for data in (a, b)]
-        raise UserError(
-            f"{a_path} has {counts[0]} classes and {b_name} has {counts[1]}, or other ones; "
-            "train both stages on one label space"
-        )
+@functools.cache
+def say_once(line: str):
+    """Prints a line that a training would repeat at every evaluation."""
+    print(line, flush=True)
+
+
+def flat_scores(row: dict, prefix: str = "") -> dict:
+    """The scores among what a record says of one comparison, SWD by level, as {name: number}."""
+    flat = {key: value for key, value in row.items() if key in COLUMNS}
+    if "swd" in row:
+        flat["swd"] = row["swd"]["mean"]
+        flat |= {f"swd_{level}": value for level, value in row["swd"].items() if level != "mean"}
+    return {prefix + name: value for name, value in flat.items()}
+
+
+def table(scores: dict) -> str:
+    """{row: record} -> text. Columns that no row has are left out; numbers that a row doesn't have are blank."""
+    rows = {name: flat_scores(record) for name, record in scores.items()}
+    columns = [c for c in COLUMNS if any(c in row for row in rows.values())]
+    width = max(len(name) for name in rows) + 2
+    cells = {c: max(len(c) + 2, 11) for c in columns}
+    lines = [" " * width + "".join(f"{c:>{cells[c]}}" for c in columns)]
+    for name, row in rows.items():
+        line = "".join(f"{row[c]:{cells[c]}.4g}" if c in row else " " * cells[c] for c in columns)
+        lines.append((f"{name:<{width}}" + line).rstrip())
+    return "\n".join(lines)
 
 
 @contextlib.contextmanager
 def warnings_in_the_record():
-    """What scores of few images are worth is in the record and under the table; it needn't be said in between."""
+    """Silences what is said of few images' scores: it is in the record and under the table."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*mostly bias", UserWarning)
         yield
 
 
 def make_results(folder: Path):
-    """Before the work, so that a folder that can't be made is refused then."""
+    """Makes the folder before the work, so that one that can't be made is refused then."""
     with writing_results(folder):
         folder.mkdir(parents=True, exist_ok=True)
 
 
 @contextlib.contextmanager
 def writing_results(folder: Path):
-    """What the system says against writing into the folder becomes one sentence."""
+    """Turns what the system says against writing into the folder into one sentence."""
     try:
         yield
     except OSError as error:
@@ -88,11 +123,9 @@ def writing_results(folder: Path):
         raise UserError(f"{folder} cannot be written ({reason}); make room, or name another --results") from error
 
 
-def finish(scores, left_out, files: dict, config: Scoring, store: Store, folder: Path, weights: Path) -> dict:
-    """Writes the record to folder/scores.json and as a line of weights/metrics.jsonl; prints the table. Process 0."""
-    record = make_record(files, config.ema, store, config.num_eval, config.seed, scores, left_out)
-    if rank() > 0:
-        return record
+def finish(record: dict, folder: Path, weights: Path):
+    """Writes the record to folder/scores.json and as a line of weights/metrics.jsonl; prints the table."""
+    scores = record["scores"]
     print(table(scores))
     append_record(record, weights)
     with writing_results(folder), replacing(folder / "scores.json") as temporary:
@@ -101,8 +134,7 @@ def finish(scores, left_out, files: dict, config: Scoring, store: Store, folder:
         for name, repeats in row.get("repeats", {}).items():
             count = len(repeats["values"])
             print(f"{kind}: {name} {repeats['mean']:.4g} +- {repeats['std']:.2g} over {count} sets of samples")
-    for message in sorted({row["warning"] for row in scores.values() if "warning" in row}):
+    for message in sorted({row["warning"] for row in scores.values() if "warning" in row}) + left_out(record):
         print(f"warning: {message}")
     print(f"pictures: {', '.join(str(file) for file in sorted(folder.glob('*.png')))}")
     print(f"scores:   {folder / 'scores.json'}, {weights / 'metrics.jsonl'}")
-    return record

@@ -12,7 +12,8 @@ import torch
 from datasets.disk import replacing
 from datasets.reader import in_order
 from SPADE.engine.distributed import from_first, rank, shared_out
-from SPADE.evaluation.features import Extractor, with_features
+from SPADE.evaluation.features import Extractor
+from SPADE.evaluation.metrics import Evaluation
 
 FORMAT = 1  # counts up when features of the same images by the same network come to be other numbers
 
@@ -29,7 +30,7 @@ def cache_folder() -> Path | None:
 
 
 def cache_key(store, split_name: str, num: int, height: int, extractor: Extractor) -> str:
-    """Of all that the features depend on."""
+    """Hash of all that the features depend on."""
     split = store[split_name]
     facts = {
         "images": [store.name, split_name, split.height, split.width, split.names[:num], split.crc32[:num]],
@@ -40,28 +41,34 @@ def cache_key(store, split_name: str, num: int, height: int, extractor: Extracto
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
-def real_rows(store, split_name: str, num: int, height: int, extractor: Extractor | None, device) -> dict | None:
-    """The first `num` images of a split and their features, as of `shared_out`: {"images": [n,3,h,w], "features"}."""
-    split = store[split_name]
-    num = min(num, len(split))
+def real_samples(split_name: str, evaluation: Evaluation) -> dict | None:
+    """The first images of a split and their features, as of `shared_out`: {"images": [n,3,h,w], "features": [n,D]}.
+
+    Empty where no images are compared.
+    """
+    if evaluation.height is None:
+        return {}
+    split, extractor = evaluation.store[split_name], evaluation.network
+    num = min(evaluation.num, len(split))
     file = known = None
     if extractor and rank() == 0:
         if folder := cache_folder():
-            file = folder / f"{cache_key(store, split_name, num, height, extractor)}.npy"
+            file = folder / f"{cache_key(evaluation.store, split_name, num, evaluation.height, extractor)}.npy"
             known = kept(file, num)
         else:
             print("reference features are not kept for the next time: no home directory; set HOME or XDG_CACHE_HOME")
-    compute = extractor if from_first(lambda: known is None) else None
+    to_compute = extractor and from_first(lambda: known is None)
 
     def draw(numbers):
-        return {"images": real_images(split, numbers, height)}
+        images = real_images(split, numbers, evaluation.height)
+        return {"images": images} | ({"features": extractor.features(images, evaluation.device)} if to_compute else {})
 
-    rows = shared_out(with_features(draw, compute, device), num)
+    samples = shared_out(draw, num)
     if known is not None:
-        rows["features"] = known
+        samples["features"] = known
     elif file:
-        keep(rows["features"].numpy(), file)
-    return rows
+        keep(samples["features"].numpy(), file)
+    return samples
 
 
 def kept(file: Path, num: int):

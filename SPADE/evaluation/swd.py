@@ -116,7 +116,7 @@ def _halve(images):
 
 
 def _double(images, size):
-    """To `size`, twice as large up to an odd pixel: zeros between pixels, blurred, times 4 for the zeros."""
+    """Enlarges to `size`, twice as large up to an odd pixel: zeros between pixels, blurred, times 4 for the zeros."""
     spread = images.new_zeros(*images.shape[:2], *size)
     spread[:, :, ::2, ::2] = images
     return 4 * _blur(spread)

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from SBGAN.finetune_loop import STAGE
 from SBGAN.networks import ImageGenerator, LayoutGenerator
+from SBGAN.stages import FINETUNE
 from SPADE.engine import checkpoint
 from SPADE.engine.data import data_record
 from SPADE.layers import initialise
@@ -46,7 +46,7 @@ class Untrained:
             "spade_generator": self.spade_generator(8 if style else 0),
         }
         networks |= {"encoder": StyleEncoder(2, 8)} if style else {}
-        return self.save(STAGE, name, networks, origin={"layout": "gone", "spade": "gone"}, epoch=1)
+        return self.save(FINETUNE.name, name, networks, origin={"layout": "gone", "spade": "gone"}, epoch=1)
 
     def layout(self):
         return self.save("layout_gan", "layout_1.pt", {"generator": self.layout_generator()}, resolution=16, alpha=1.0)

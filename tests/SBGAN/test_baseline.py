@@ -8,11 +8,13 @@ import torch
 from datasets.packed import open_store
 from datasets.reader import Reader, in_order
 from SBGAN import compare, test_progressive, train_progressive
-from SBGAN.baseline import image_domain, sample_images
+from SBGAN.baseline import image_domain
+from SBGAN.drawing.sample import draw_images
 from SBGAN.networks import ImageGenerator
 from SBGAN.settings import ProgressiveSettings
 from SPADE import test as test_spade
 from SPADE.engine import checkpoint
+from SPADE.evaluation.metrics import Evaluation
 
 TINY = ["--no_fid", "--max_dim", "16", "--epochs", "1", "--batch_size", "8", "--fmap_max", "8", "--latent_dim", "8"]
 SCORED = ["--num_eval", "8", "--no_fid"]
@@ -35,7 +37,7 @@ def test_what_it_leaves(trained):
     # 16 images in batches of 8; 5 phases: 4, and fade and stabilise of 8 and of 16 rows
     content = checkpoint.load(trained / "weights/toy_image/image_10.pt", "image_gan")
     generator = checkpoint.rebuild(ImageGenerator, content["networks"]["generator"])
-    assert sample_images(generator, range(3), "cpu").shape == (3, 3, 16, 32)
+    assert draw_images(generator, range(3)).shape == (3, 3, 16, 32)
     record = json.loads((trained / "results/toy_image/scores.json").read_text())
     assert record["scores"]["generated"]["swd"]["mean"] > 0
     assert set(record["checkpoints"]) == {"image_gan"}
@@ -46,7 +48,7 @@ def test_what_it_leaves(trained):
 def test_real_images_are_averages_over_blocks(toy_store):
     store = open_store(toy_store)
     config = ProgressiveSettings(store=str(toy_store), name="n", seed=3)
-    real = image_domain(config, store, "cpu").real(8, 4, 8)
+    real = image_domain(config, store, "cpu", evaluation=None).real(8, 4, 8)
     images, _ = Reader(store["train"], 3).pairs(8, 4)
     wanted = images.double().unflatten(3, (16, 4)).unflatten(2, (8, 4)).mean((3, 5)) / 127.5 - 1
     assert torch.allclose(real.double(), wanted, atol=1e-6)
@@ -55,7 +57,7 @@ def test_real_images_are_averages_over_blocks(toy_store):
 def test_scores_while_it_trains(toy_store, tmp_path):
     store = open_store(toy_store)
     config = ProgressiveSettings(store=str(toy_store), weights=str(tmp_path), name="n", num_eval=8)
-    domain = image_domain(config, store, "cpu")
+    domain = image_domain(config, store, "cpu", Evaluation(store, "cpu", 8, height=32))
     generator = ImageGenerator(3, 2, 32, 8, fmap_max=8)
     assert domain.evaluate(generator, 8, 0.5, 1) == {}  # SWD has no level below 16 rows
     assert {"swd", "swd_16", "diversity"} <= set(domain.evaluate(generator, 16, 0.5, 96))

@@ -5,7 +5,7 @@ import torch
 
 from datasets.labels import one_hot
 from SBGAN.discretize import argmax, straight_through
-from SBGAN.finetune_loop import images_of
+from SBGAN.joint_stage import images_of
 from SBGAN.networks import LayoutGenerator
 from SPADE.networks import SPADEGenerator
 

@@ -1,9 +1,16 @@
-"""The Wasserstein loss in one pass is that of one pass for each batch."""
+"""Losses of the layout GAN against closed forms and against another way to compute them."""
 
 import pytest
 import torch
 
-from SBGAN.losses import wasserstein_discriminator
+from SBGAN.losses import (
+    R1_EVERY,
+    discriminator_losses,
+    logistic_discriminator,
+    logistic_generator,
+    r1_penalty,
+    wasserstein_discriminator,
+)
 from SBGAN.networks import ProgressiveDiscriminator
 
 
@@ -17,3 +24,34 @@ def test_real_and_fake_samples_form_no_groups(size):
     torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
     both = discriminator(torch.cat([real, fake]))  # as if they were one batch
     assert (size % 4 == 0 or size == 3) == torch.allclose(both[size:].mean() - both[:size].mean(), wanted, rtol=1e-9)
+
+
+class Quadratic(torch.nn.Module):
+    """D(x) = a * sum(x^2) / 2 for each sample: its gradient is a * x."""
+
+    def forward(self, x, batches=1):
+        return 3 * x.flatten(1).square().sum(1, keepdim=True) / 2
+
+
+def test_r1_of_a_critic_whose_gradient_is_known():
+    x = torch.randn(4, 5, 2, 3, dtype=torch.float64)
+    wanted = (3 * x).flatten(1).square().sum(1).mean() / 2
+    torch.testing.assert_close(r1_penalty(Quadratic(), x), wanted)
+
+
+def test_logistic_losses_are_cross_entropies():
+    real, fake = torch.randn(2, 6, 3, 2, 2, dtype=torch.float64)
+    scores = torch.cat([Quadratic()(real), Quadratic()(fake)])
+    is_real = torch.tensor([1.0] * 6 + [0.0] * 6, dtype=torch.float64)[:, None]
+    wanted = 2 * torch.nn.functional.binary_cross_entropy_with_logits(scores, is_real)
+    torch.testing.assert_close(logistic_discriminator(Quadratic(), real, fake), wanted)
+    wanted = torch.nn.functional.binary_cross_entropy_with_logits(scores[6:], torch.ones_like(scores[6:]))
+    torch.testing.assert_close(logistic_generator(scores[6:]), wanted)
+
+
+def test_r1_at_every_16th_step_weighs_as_much_as_at_each():
+    real, fake, mix = *torch.randn(2, 4, 3, 2, 2, dtype=torch.float64), torch.rand(4)
+    found = [discriminator_losses("r1", Quadratic(), real, fake, mix, 0.5, step) for step in range(1, 2 * R1_EVERY + 1)]
+    penalties = [terms["r1"] for terms in found if "r1" in terms]
+    assert len(penalties) == 2 and "r1" in found[0]
+    torch.testing.assert_close(sum(penalties) / len(found), 0.5 * r1_penalty(Quadratic(), real))

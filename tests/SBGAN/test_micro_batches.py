@@ -6,14 +6,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from SBGAN import finetune_loop, progressive_loop
+from SBGAN import joint_stage, layout_stage
 from SBGAN.discretize import straight_through
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
 from SBGAN.settings import FinetuneSettings
 from SPADE import objectives
 from SPADE.engine.guard import Guard
 from SPADE.engine.step import adam, descend, micro_batches
-from SPADE.engine.stopping import StopRequest
 from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
 from tests.runs import curves, train
 
@@ -23,7 +22,7 @@ CLASSES, BATCH = 5, 8
 def gradients(terms, batch, size, networks, *trained):
     """Of one descent in parts of `size`, and the losses; the networks' buffers are put back."""
     before = [buffer.clone() for network in networks for buffer in network.buffers()]
-    guard = Guard(networks, {}, StopRequest(), SimpleNamespace(last_good=None))
+    guard = Guard(networks, {}, SimpleNamespace(last_good=None))
     optimizer = adam([p for network in trained for p in network.parameters()], 0.9, lr=0.0)
     losses = descend(terms, micro_batches(size, *batch), optimizer, guard=guard)
     after = [p.grad.clone() for network in trained for p in network.parameters() if p.grad is not None]
@@ -59,10 +58,10 @@ def test_layout_gan(layout_networks):
     at = 8, 0.5
 
     def of_generator(z, noise):
-        return progressive_loop.generator_terms(generator, discriminator, domain, z, noise, *at)
+        return layout_stage.generator_terms(generator, discriminator, domain, z, noise, *at)
 
     def of_discriminator(*batch):
-        return progressive_loop.discriminator_terms(generator, discriminator, domain, *batch, *at, 10.0)
+        return layout_stage.discriminator_terms(generator, discriminator, domain, *batch, *at, 10.0)
 
     for terms, batch, trained in (
         (of_generator, (z, noise), generator),
@@ -98,16 +97,16 @@ def test_spade_without_batch_statistics(size):
 def test_joined_without_batch_statistics(layout_networks):
     torch.manual_seed(1)
     spade = SPADEGenerator(CLASSES, 32, 64, channels=2, hidden=4).eval()
-    networks = finetune_loop.Networks(
+    networks = joint_stage.Networks(
         *layout_networks, spade, MultiscaleDiscriminator(CLASSES + 3, 2), MultiscaleDiscriminator(3, 2)
     )
     config = FinetuneSettings(store="", name="", layout_name="", spade_name="", layout_grad="full")
     batch = torch.randint(CLASSES, (BATCH, 1, 32, 64)).to(torch.uint8), torch.rand(BATCH, 3, 32, 64) * 2 - 1
-    batch = *batch, finetune_loop.draw_noise(networks, BATCH, torch.device("cpu"))
+    batch = *batch, joint_stage.draw_noise(networks, BATCH, torch.device("cpu"))
     nets = list(networks.saved().values())
     for terms, trained in (
-        (finetune_loop.generator_terms, [networks.layout_generator, spade]),
-        (finetune_loop.discriminator_terms, [n for n in nets if "Discriminator" in type(n).__name__]),
+        (joint_stage.generator_terms, [networks.layout_generator, spade]),
+        (joint_stage.discriminator_terms, [n for n in nets if "Discriminator" in type(n).__name__]),
     ):
         terms = partial(terms, networks, config)
         check(*(gradients(terms, batch, size, nets, *trained) for size in (0, 4)))

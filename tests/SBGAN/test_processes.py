@@ -15,7 +15,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from SBGAN import finetune_loop
+from SBGAN import joint_stage
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
 from SBGAN.settings import FinetuneSettings
 from SPADE import objectives
@@ -85,7 +85,7 @@ def gradients(part: slice, path):
     device = distributed.start(torch.device("cpu"))
     torch.manual_seed(0)
     layout = {"aspect": 2, "max_resolution": 8, "fmap_max": 8}
-    networks = finetune_loop.Networks(
+    networks = joint_stage.Networks(
         LayoutGenerator(CLASSES, latent_dim=6, **layout),
         ProgressiveDiscriminator(CLASSES, **layout),
         SPADEGenerator(CLASSES, 32, 64, channels=2, hidden=4),
@@ -108,9 +108,9 @@ def gradients(part: slice, path):
             reached = {key: p.grad for key, p in network.named_parameters() if p.grad is not None}
             found.update({f"{name} {i} {key}": gradient.clone() for key, gradient in reached.items()})
 
-    terms = partial(finetune_loop.generator_terms, networks, config)
+    terms = partial(joint_stage.generator_terms, networks, config)
     backward("generators", terms, networks.layout_generator, networks.spade_generator)
-    terms = partial(finetune_loop.discriminator_terms, networks, config)
+    terms = partial(joint_stage.discriminator_terms, networks, config)
     discriminators = networks.layout_discriminator, networks.image_discriminator, networks.image_discriminator_2
     backward("discriminators", terms, *discriminators)
     conditional = place(MultiscaleDiscriminator(CLASSES + 3, 2), device)
@@ -194,7 +194,7 @@ def begin_and(rank, act, store, folder, capture):
     ids=["dies", "stops", "hangs"],
 )
 def test_who_dies_or_hangs_within_a_step_ends_the_other_which_names_it(toy_store, tmp_path, rank, act, complaint):
-    statuses = on_two(begin_and, rank, act, toy_store, tmp_path, tmp_path / "stderr", wait=30)
+    statuses = on_two(begin_and, rank, act, toy_store, tmp_path, tmp_path / "stderr", wait=60)
     text = (tmp_path / "stderr").read_text()
     assert statuses[1 - rank] == 1, (statuses, text)
     assert re.search(f"error: process {rank}[ ,].*({complaint})", text), text

@@ -11,9 +11,9 @@ import torch
 import SPADE.modulation
 import SPADE.objectives
 from datasets.labels import one_hot
-from SBGAN import finetune_loop
+from SBGAN import joint_stage
 from SBGAN.discretize import RELEASED_FLOOR
-from SBGAN.finetune_loop import Networks, discriminator_terms, generator_terms, pretraining_terms, sample_layouts
+from SBGAN.joint_stage import Networks, discriminator_terms, generator_terms, pretraining_terms, sample_layouts
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
 from SBGAN.released import progressive, spade
 from SBGAN.settings import FinetuneSettings
@@ -47,7 +47,7 @@ class Case64(Case):
 
 @pytest.fixture(autouse=True)
 def one_hot_in_float64(monkeypatch):
-    for module in (SPADE.modulation, SPADE.objectives, finetune_loop):
+    for module in (SPADE.modulation, SPADE.objectives, joint_stage):
         monkeypatch.setattr(module, "one_hot", lambda labels, num_classes: one_hot(labels, num_classes).double())
 
 
@@ -201,9 +201,9 @@ def test_losses_of_the_second_discriminators_pretraining(networks):
 def test_a_full_step(networks):
     case = Case64("e2e_full_step")
     config = settings(case)
-    finetune_loop.set_modes(networks, config)
+    joint_stage.set_modes(networks, config)
     before = {name: [p.detach().clone() for p in network.parameters()] for name, network in networks.saved().items()}
-    optimizers = finetune_loop.make_optimizers(networks, config)
+    optimizers = joint_stage.make_optimizers(networks, config)
     for optimizer, rate, _ in optimizers.values():
         set_learning_rate(optimizer, rate)
     generators = [optimizers[name][0] for name in ("layout_generator", "spade_generator")]

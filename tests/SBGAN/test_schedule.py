@@ -25,3 +25,9 @@ def test_phases_by_hand():
 def test_a_phase_is_whole_batches_and_never_empty():
     phases = make_phases(8, 3, epochs=1, batch_size=8)
     assert [p.images for p in phases] == [8, 8, 8]
+
+
+def test_epochs_by_resolution_by_hand():
+    # 4 rows are left out: 8 rows have nothing to fade in from
+    steps = walk(make_phases(16, 10, epochs=2, batch_size=5, epochs_at={4: 0, 16: 1}))
+    assert steps == [(8, False, 1.0, 5)] * 4 + [(16, True, k / 2, 5) for k in range(2)] + [(16, False, 1.0, 5)] * 2

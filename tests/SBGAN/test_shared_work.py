@@ -64,7 +64,8 @@ def test_two_processes_give_the_scores_of_one(untrained, network, tmp_path, monk
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / count))  # nobody finds the other's features
         arguments = [*named, *flags, "--results", str(tmp_path / count)]
         assert on_two(main, arguments) == [0, 0] if count == "two" else main(arguments) is None
-        records.append(json.loads((tmp_path / count / path.parent.name / "scores.json").read_text()))
+        (written,) = (tmp_path / count / path.parent.name).rglob("scores.json")
+        records.append(json.loads(written.read_text()))
         records[-1].pop("time")
     assert records[0] == records[1] and len(records[0]["scores"]) > 1
     lines = (path.parent / "metrics.jsonl").read_text().splitlines()
@@ -83,7 +84,7 @@ def test_training_logs_the_scores_that_evaluating_its_checkpoint_gives(toy_store
         results = ["--results", str(tmp_path / "results"), "--device", "cpu", "--no_copy_check"]
         flags = ["--num_eval", "24", "--feature_extractor", str(network)]
         evaluate.main(["--checkpoint", str(path), *results, *flags])
-        scores = json.loads((tmp_path / "results" / stage / "scores.json").read_text())["scores"]
+        scores = json.loads((tmp_path / "results" / stage / path.stem / "scores.json").read_text())["scores"]
         row[stage] = scores[name]
         lines = [json.loads(line) for line in (path.parent / "metrics.jsonl").read_text().splitlines()]
         assert "images_seen" not in lines[-1] and name in lines[-2]["scores"]

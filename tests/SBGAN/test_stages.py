@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from SBGAN import test_finetune_end2end, train_finetune_end2end, train_progressive_seg
+from SBGAN import evaluate, test_finetune_end2end, train_finetune_end2end, train_progressive_seg
 from SPADE import train as train_spade
 from SPADE.engine import checkpoint
 
@@ -42,9 +42,9 @@ def test_checkpoints_are_named_by_iteration_and_epoch(trained):
 
 
 def test_a_checkpoint_alone_rebuilds_its_networks(trained):
-    from SBGAN.model import load_joined
+    from SBGAN import load
 
-    model = load_joined(trained / "weights/finetune/finetune_2.pt", "cpu")
+    model = load(trained / "weights/finetune/finetune_2.pt", device="cpu")
     assert model.label_space.num_classes == model.spade_generator.num_classes
     assert model.layout_generator(torch.zeros(1, 8)).shape == (1, model.label_space.num_classes, 8, 16)
 
@@ -80,6 +80,10 @@ def test_scores_and_pictures(trained, toy_store):
     within, after = map(json.loads, lines)  # of the evaluation at the training's end, and of this one
     assert within["images_seen"] == 48 and set(within["scores"]) == {"generated", "real layouts"}
     assert after == record
+
+    path = str(trained / "weights/finetune/finetune_2.pt")
+    evaluate.main(["--checkpoint", path, "--results", str(trained / "results"), "--num_eval", "4", "--no_fid"])
+    assert json.loads((trained / "results/finetune/scores.json").read_text()) == record  # its own are elsewhere
 
 
 def weights_of(path):
@@ -132,13 +136,13 @@ def test_stage_3_begins_where_stages_1_and_2_ended(trained, tmp_path):
     joined = checkpoint.load(weights / "one/finetune_at_32.pt", "finetune")
     assert joined["inherited"] == {"layout_generator": 48, "spade_generator": 32}
 
-    from SBGAN.model import load_joined, load_pair
+    from SBGAN import load
 
     scenes = [
         model.sample(range(4))
         for model in (
-            load_joined(weights / "one/finetune_at_32.pt", "cpu"),
-            load_pair(weights / "layout/layout_6.pt", weights / "spade/spade_2.pt", "cpu"),
+            load(weights / "one/finetune_at_32.pt", device="cpu"),
+            load(weights / "layout/layout_6.pt", weights / "spade/spade_2.pt", "cpu"),
         )
     ]
     assert all(torch.equal(a, b) for a, b in zip(*scenes, strict=True))
@@ -187,6 +191,16 @@ def test_a_frozen_generator_stays_as_it_was_bit_for_bit(trained, toy_store, tmp_
     assert any(not torch.equal(after[f"{other_name}_generator.{k}"], v) for k, v in moved["average"].items())
 
 
+def test_stage_3_of_a_generator_with_styles(trained, toy_store, tmp_path):
+    """Its pictures of real layouts have the styles of the real images, as stage 2's have."""
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights/layout").symlink_to(trained / "weights/layout")
+    at = (toy_store, tmp_path)
+    train_spade.main([*logged(at, "spade"), *SPADE, "--use_vae", "--style_dim", "4"])
+    train_finetune_end2end.main([*logged(at, "finetune"), *JOINED])
+    assert any(name.startswith("encoder.") for name in weights_of(tmp_path / "weights/finetune/finetune_2.pt"))
+
+
 def test_the_same_seed_gives_the_same_weights(trained, toy_store, tmp_path):
     train_progressive_seg.main([*logged((toy_store, tmp_path), "layout"), *LAYOUT, "--num_eval", "8"])
     one, other = (
@@ -194,3 +208,34 @@ def test_the_same_seed_gives_the_same_weights(trained, toy_store, tmp_path):
         for folder in (trained, tmp_path)
     )
     assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_r1_is_taken_over_from_stage_1(trained, toy_store, tmp_path):
+    flags = ["--loss", "r1", "--penalty_weight", "1"]
+    (tmp_path / "weights").mkdir()
+    train_progressive_seg.main([*logged((toy_store, tmp_path), "layout"), *LAYOUT, "--num_eval", "8", *flags])
+    (tmp_path / "weights/spade").symlink_to(trained / "weights/spade")
+    train_finetune_end2end.main([*logged((toy_store, tmp_path), "finetune"), *JOINED, "--log_every", "1"])
+    assert json.loads((tmp_path / "weights/finetune/config.json").read_text())["layout_loss"] == "r1"
+    for name, prefix in (("layout", ""), ("finetune", "layout_")):
+        tags = scalar_tags(tmp_path / "logs" / name)
+        assert {f"{kind}/{prefix}logistic" for kind in ("generator", "discriminator")} <= tags, name
+        assert not [tag for tag in tags if "wgan" in tag]
+
+
+def test_larger_first_weights_give_larger_images():
+    from SPADE.networks import SPADEGenerator
+
+    torch.manual_seed(0)
+    labels = torch.randint(5, (1, 1, 32, 64), dtype=torch.uint8)
+    grey, colourful = (SPADEGenerator(5, 32, 64, channels=2, hidden=4, gain=gain)(labels).std() for gain in (0.02, 1.0))
+    assert colourful > 5 * grey
+
+
+def test_a_segmentation_critic_in_stages_2_and_3(trained, toy_store, tmp_path):
+    train_spade.main([*logged((toy_store, tmp_path), "spade"), *SPADE, "--critic", "segmentation"])
+    (tmp_path / "weights/layout").symlink_to(trained / "weights/layout")
+    train_finetune_end2end.main([*logged((toy_store, tmp_path), "finetune"), *JOINED])
+    for name, suffix in (("spade", ""), ("finetune", "_real_layout")):
+        tags = scalar_tags(tmp_path / "logs" / name)
+        assert f"discriminator/label_mix{suffix}" in tags and f"generator/feature_matching{suffix}" not in tags

@@ -8,12 +8,13 @@ import torch
 
 from datasets import prepare
 from datasets.errors import UserError
+from SBGAN.layout_stage import CLASS_AXES
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
-from SBGAN.train_progressive_seg import CLASS_AXES
+from SPADE.critics import SegmentationCritic
 from SPADE.engine import checkpoint, warm_start
 from SPADE.engine.state import TrainingState
 from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator
-from SPADE.training_loop import class_axes
+from SPADE.train import class_axes
 from tests.runs import SignalAt, differences, final, train
 
 HERE, THERE = ["sky", "road", "tram", "void"], ["void", "tree", "road"]
@@ -92,6 +93,19 @@ def test_spade_of_other_classes_draws_the_same_of_those_it_knows():
     ]
     for a, b in zip(sum(scores[0], []), sum(scores[1], []), strict=True):
         assert torch.allclose(a, b, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_critic_of_pixels_knows_classes_by_name():
+    """Logits of classes and of "fake", up to the spectral norm of the weight that is put together anew."""
+    old, new = spade_networks(3), spade_networks(4)
+    for networks, classes in ((old, 3), (new, 4)):
+        networks["discriminator"] = SegmentationCritic(classes, widths=(4, 4))
+    warm_start.take(state_of(**new), source(**old), HERE, class_axes(new["generator"]))
+    mine, theirs = new["discriminator"].last, old["discriminator"].last
+    for i, j in {**PAIRS, 4: 3}.items():
+        assert torch.equal(mine.weight[i], theirs.weight[j]) and torch.equal(mine.bias[i], theirs.bias[j])
+    assert torch.equal(new["discriminator"].down[0].conv_0.weight, old["discriminator"].down[0].conv_0.weight)
 
 
 def test_a_style_is_no_class():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from datasets.labels import load_space
-from datasets.sources.toy_street import CLASSES, draw
+from datasets.sources.toy_street import CLASSES, WEATHERS, draw
 
 SEEDS = range(200)
 
@@ -138,3 +138,16 @@ def test_layout_explains_the_image(scenes):
         means = np.stack([np.bincount(ids, pixels[:, c], len(CLASSES)) / count for c in range(3)], axis=1)
         explained.append(1 - ((pixels - means[ids]) ** 2).sum() / ((pixels - pixels.mean(axis=0)) ** 2).sum())
     assert 0.5 < np.mean(explained) < 0.9  # and not everything: there is something to paint
+
+
+def test_a_weather_changes_the_light_and_nothing_else():
+    for seed in range(8):
+        image, labels = draw(seed, 32, 64)
+        scenes = {weather: draw(seed, 32, 64, weather) for weather in WEATHERS}
+        assert all(np.array_equal(found, labels) for _, found in scenes.values())
+        images = [found.tobytes() for found, _ in scenes.values()]
+        assert len(set(images)) == len(WEATHERS) and image.tobytes() in images
+    sky = next(i for i, (name, _) in enumerate(CLASSES) if name == "sky")
+    skies = [draw(seed, 32, 64, weather) for weather in ("clear", "dusk") for seed in range(8)]
+    clear, dusk = np.array([image[labels == sky].mean() for image, labels in skies]).reshape(2, 8)
+    assert (clear > dusk + 50).all()

@@ -5,11 +5,13 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from SBGAN.schedule import parse_by_resolution
 from SBGAN.settings import FinetuneSettings, ProgressiveSettings
-from SBGAN.test_finetune_end2end import ScoringSettings
+from SBGAN.test_finetune_end2end import FinetuneScoring
 from SBGAN.test_progressive import BaselineScoring
 from SPADE import test as spade_scoring
 from SPADE.engine import config
@@ -38,7 +40,7 @@ def test_settings_are_flags_of_their_program(data_set, stage):
 
 
 @pytest.mark.parametrize("data_set", DATA_SETS)
-@pytest.mark.parametrize("program", [ScoringSettings, BaselineScoring, spade_scoring.TestSettings])
+@pytest.mark.parametrize("program", [FinetuneScoring, BaselineScoring, spade_scoring.TestSettings])
 def test_scoring_is_flags_of_every_test(data_set, program):
     flags(data_set, "scoring", program)
 
@@ -65,7 +67,7 @@ def test_chosen_numbers_fit_the_store(images, rows, columns, classes):
     assert min(two.niter, two.niter_decay, three.niter, three.niter_decay) >= 1
     assert two.niter + two.niter_decay <= 200 and three.niter + three.niter_decay <= 100
     assert rows % 2 ** UPSAMPLINGS[two.upsampling] == columns % 2 ** UPSAMPLINGS[two.upsampling] == 0
-    for program in (ScoringSettings, BaselineScoring, spade_scoring.TestSettings):
+    for program in (FinetuneScoring, BaselineScoring, spade_scoring.TestSettings):
         assert 16 <= chosen("scoring", images, rows, columns, classes, program).num_eval <= 500
 
 
@@ -177,6 +179,28 @@ def test_two_processes(toy_store, tmp_path):
 def test_every_recipe_with_two_processes(toy_store, tmp_path):
     for script in TINY:
         run_with_two_processes(script, toy_store, tmp_path)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("pairs", [2, 10])
+def test_a_few_pictures_of_ones_own_through_all_stages(pairs, tmp_path):
+    for i in range(pairs):
+        labels = np.zeros((48, 64), np.uint8)
+        labels[20 + i :] = 7
+        for kind, pixels in (("images", np.stack([labels * 20, labels, 255 - labels], 2)), ("labels", labels)):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / kind / f"{i}.png")
+    places = {place: tmp_path / place for place in ("store", "weights", "logs", "results")}
+    for script, shorter in (
+        ("train_progressive_seg", ["--epochs", 1]),
+        ("train_spade", ["--niter", 1, "--niter_decay", 1]),
+        ("train_finetune_end2end", ["--niter", 1, "--niter_decay", 1]),
+        ("test_finetune_end2end", []),
+    ):
+        flags = [*shorter, "--device", "cpu"]
+        done = run("folder", script, "--source", tmp_path, *flags, cwd=tmp_path, height=32, **places)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "results/folder_finetune/scores.json").is_file()
 
 
 def test_a_store_that_is_not_there_needs_a_source(tmp_path):

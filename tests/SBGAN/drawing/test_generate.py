@@ -12,9 +12,9 @@ from datasets.errors import UserError
 from datasets.labels import LabelSpace
 from SBGAN import generate, load
 from SBGAN.drawing.given_layouts import read_layout, read_style
-from SBGAN.drawing.truncation import truncated
+from SBGAN.drawing.sample import truncated
 from SBGAN.drawing.walk import slerp, walk_frames
-from SPADE.engine import sealed
+from SPADE.engine.checkpoint import write_sealed
 from SPADE.engine.data import data_record
 from tests.disk import files_up_to
 
@@ -350,7 +350,7 @@ def test_altered_checkpoints(untrained, tmp_path, capsys, monkeypatch):
         with open("altered.pt", "wb") as file:
             torch.save({**content, **change}, file)
         altered = (tmp_path / "altered.pt").read_bytes()
-        sealed.write(tmp_path / "altered.pt", 0, lambda file, data=altered: file.write(data))
+        write_sealed(tmp_path / "altered.pt", 0, lambda file, data=altered: file.write(data))
         assert words in refused(capsys, tmp_path / "altered.pt", tmp_path / "out")
     assert not (tmp_path / "ran.txt").exists() and not (tmp_path / "out").exists()
 

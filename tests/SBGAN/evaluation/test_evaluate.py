@@ -9,11 +9,13 @@ from datasets.packed import open_store
 from SBGAN import evaluate
 from SBGAN.evaluation import layout_metrics
 from SBGAN.evaluation.released_fid import fid_released, imagenet_inception, soft_scenes
-from SBGAN.evaluation.scenes import score_generated
+from SBGAN.evaluation.scenes import score_scenes
 from SBGAN.model import load
 from SPADE.engine.data import reference_layouts
 from SPADE.evaluation.features import Extractor
-from SPADE.evaluation.images import append_record
+from SPADE.evaluation.metrics import Evaluation
+from SPADE.evaluation.record import append_record
+from SPADE.evaluation.scores import score_floor
 
 
 class Moments(torch.nn.Module):
@@ -33,7 +35,8 @@ def network(tmp_path, monkeypatch):
 def run(path, folder, *flags):
     common = ["--checkpoint", path, "--results", folder, "--num_eval", 8, "--device", "cpu"]
     evaluate.main([str(word) for word in (*common, *flags)])
-    return json.loads((folder / path.parent.name / "scores.json").read_text())
+    (written,) = (folder / path.parent.name).glob(f"{path.stem}*/scores.json")
+    return json.loads(written.read_text())
 
 
 def test_the_joined_model(untrained, network, tmp_path, capsys):
@@ -45,7 +48,7 @@ def test_the_joined_model(untrained, network, tmp_path, capsys):
         assert {"swd", "fd", "kd", "kd_std", "precision", "recall", "diversity", "protocol", "warning"} <= set(row)
         assert "fid" not in row
     for name in ("copies.png", "contact_sheet.png"):
-        assert (tmp_path / "finetune" / name).stat().st_size
+        assert (tmp_path / "finetune" / path.stem / name).stat().st_size
     assert json.loads((path.parent / "metrics.jsonl").read_text().splitlines()[-1]) == record
     assert "mostly bias" in capsys.readouterr().out
 
@@ -53,10 +56,13 @@ def test_the_joined_model(untrained, network, tmp_path, capsys):
     store, model = untrained.store, load(path, device="cpu")
     with pytest.warns(UserWarning):
         sets = [
-            score_generated(model.layout_generator, model.spade_generator, store, 8, seed, "cpu",
-                            Extractor(network, standard=False))
+            score_scenes(
+                model.layout_generator,
+                model.spade_generator,
+                Evaluation(store, "cpu", 8, seed, 32, Extractor(network, standard=False)),
+            )
             for seed in (0, 8)
-        ]  # fmt: skip
+        ]
     values = torch.tensor([row["fd"] for row in sets], dtype=torch.float64)
     assert scores["generated"]["repeats"]["fd"]["values"] == pytest.approx(values.tolist())
     assert scores["generated"]["fd"] == pytest.approx(values.mean().item())
@@ -124,8 +130,7 @@ def test_equal_sets_score_as_equal(toy_store):
     # With both splits one and the same the floor is 0, whatever the measure.
     store = open_store(toy_store)
     store.splits["train"] = store.splits["val"]
-    config = evaluate.Scoring(num_eval=8, fid=False)
-    row = evaluate.Scorer(config, store, "cpu", 32).floor(16, images=True)
+    row = score_floor(Evaluation(store, "cpu", 8, height=32), layout_height=16)
     assert row["fsd"] == pytest.approx(0, abs=1e-9) and row["swd"]["mean"] == 0 and row["pixels_displaced"] == 0
 
 
@@ -145,9 +150,8 @@ def test_fid_released_on_soft_maps_and_shifted_images(untrained, tmp_path):
             torch.nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     torch.save(inception.state_dict(), tmp_path / "random.pth")
     model = load(untrained.joined(), device="cpu")
-    both = (model.layout_generator, model.spade_generator)
-    draw = soft_scenes(*both, untrained.store, "cpu")
-    got = fid_released(draw, imagenet_inception(tmp_path / "random.pth", "cpu"), untrained.store, 3, 0, 32, "cpu")
+    evaluation = Evaluation(untrained.store, "cpu", 3, height=32)
+    got = fid_released(soft_scenes(model), imagenet_inception(tmp_path / "random.pth", "cpu"), evaluation)
 
     pooled = []
     inception.avgpool.register_forward_hook(lambda module, inputs, output: pooled.append(output.flatten().numpy()))
@@ -190,7 +194,8 @@ def test_a_score_that_a_stage_alone_has_not(untrained, tmp_path, capsys):
 
 def test_results_that_cannot_be_written(untrained, tmp_path, capsys):
     (tmp_path / "layout_gan").write_text("a file where a folder should be")
-    assert "layout_gan cannot be written" in refused(capsys, "--checkpoint", untrained.layout(), "--results", tmp_path)
+    line = refused(capsys, "--checkpoint", untrained.layout(), "--results", tmp_path)
+    assert "layout_gan/layout_1 cannot be written" in line
 
 
 def test_a_line_follows_one_that_was_torn(tmp_path):

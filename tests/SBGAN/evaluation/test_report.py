@@ -51,7 +51,7 @@ def test_it_stands_alone(run):
 
 def test_it_holds_the_runs_numbers(run):
     text = page(run)
-    record = json.loads((run / "results/my <run>/scores.json").read_text())
+    record = json.loads((run / "results/my <run>/finetune_2/scores.json").read_text())
     for row in record["scores"].values():
         assert f"<td>{row['swd']['mean']:.4g}</td>" in text
     for name in ("generator/layout_wgan", "score_generated/fsd", "images_per_second", "Copy check", "0.125"):

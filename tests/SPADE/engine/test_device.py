@@ -1,4 +1,4 @@
-"""Devices that are none; freed memory stays with a process that asks for that."""
+"""Devices that are none; freed memory stays with a process that asks for that; determinism is asked for inside only."""
 
 import platform
 import subprocess
@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from datasets.errors import UserError
-from SPADE.engine.device import pick
+from SPADE.engine.device import deterministic, pick
 
 ROOT = Path(__file__).parent.parent.parent.parent
 PROGRAM = """
@@ -37,3 +38,19 @@ def test_freed_memory_is_kept():
 def test_what_is_no_device_is_refused(name):
     with pytest.raises(UserError, match=f"^--device is '{name}', but must be cpu, cuda or cuda:N"):
         pick(name)
+
+
+def test_it_is_asked_for_inside_only():
+    with deterministic(True):
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+    assert not torch.are_deterministic_algorithms_enabled()
+    with deterministic(False):
+        assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_an_operation_without_such_a_kernel_is_named():
+    with deterministic(True), pytest.warns(UserWarning, match="deterministic"):
+        torch.histc(torch.rand(100, device="cuda"), 10)

@@ -10,7 +10,6 @@ from datasets.errors import UserError
 from SPADE.engine.guard import MOST_IN_A_ROW, Guard
 from SPADE.engine.step import adam as fused_adam
 from SPADE.engine.step import descend
-from SPADE.engine.stopping import StopRequest
 from SPADE.layers import BatchNorm, SpectralConv2d, initialise
 
 WHOLE = [(1.0, [])]  # a batch in one part, which the terms have at hand
@@ -24,7 +23,7 @@ def network():
 
 @pytest.fixture
 def guard(network):
-    return Guard([network], {}, StopRequest(), SimpleNamespace(last_good="weights/x/spade_3.pt"))
+    return Guard([network], {}, SimpleNamespace(last_good="weights/x/spade_3.pt"))
 
 
 def adam(network):

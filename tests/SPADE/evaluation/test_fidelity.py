@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from datasets.errors import UserError
-from SPADE.evaluation.fidelity import extract_features, feature_scores, fidelity_scores, inception_network
+from SPADE.evaluation.features import extract_features, inception_network
+from SPADE.evaluation.fidelity import feature_scores
 from SPADE.torchvision_import import torchvision  # noqa: F401 (before torch-fidelity)
 
 # isort: split
@@ -106,7 +107,8 @@ def test_torch_fidelity_with_a_small_network(n_fake, n_real):
 
 def test_standard_scores_are_those_of_its_inception(inception_file):
     fake, real = two_sets(4, 4)
-    scores = fidelity_scores(fake, real, inception_file, batch_size=3)
+    ours = inception_network(inception_file)
+    scores = feature_scores(*(extract_features(ours, images, batch_size=3) for images in (fake, real)))
     network = its_inception.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], inception_file)
     expected = feature_scores(network(fake)[0], network(real)[0])
     assert scores == pytest.approx(expected, rel=1e-4)

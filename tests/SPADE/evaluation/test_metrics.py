@@ -9,7 +9,7 @@ import torch
 from SPADE.evaluation import features
 from SPADE.evaluation import metrics as scores
 from SPADE.evaluation.features import Extractor
-from SPADE.evaluation.metrics import score_images
+from SPADE.evaluation.metrics import Evaluation, score
 
 
 @pytest.fixture
@@ -28,8 +28,18 @@ def network(tmp_path, monkeypatch):
     return Extractor(path, standard=True)
 
 
+def score_images(fake, real, network=None, real_features=None, **more):
+    """Scores of two sets of images uint8 [N,3,h,w], by way of the registry."""
+    sets = [{"images": fake}, {"images": real}]
+    if network:
+        sets = [samples | {"features": network.features(samples["images"])} for samples in sets]
+    if real_features is not None:
+        sets[1]["features"] = real_features
+    return score(*sets, Evaluation(None, "cpu", len(fake), network=network, **more))
+
+
 def test_without_a_network(images):
-    record = score_images(*images, left_out_because="there is no network")
+    record = score_images(*images, no_network="there is no network")
     assert record["fid_left_out"] == "there is no network"
     assert list(record["swd"]) == ["16", "mean"]
     assert "fid" not in record

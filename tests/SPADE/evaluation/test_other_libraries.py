@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from SPADE.evaluation.fidelity import extract_features, feature_scores, inception_network
-from SPADE.evaluation.frechet import frechet_distance
+from SPADE.evaluation.features import extract_features, inception_network
+from SPADE.evaluation.fidelity import feature_scores, frechet_distance
 from SPADE.torchvision_import import torchvision  # noqa: F401 (before the other libraries)
 
 

@@ -9,6 +9,7 @@ from datasets.packed import open_store
 from datasets.reader import in_order
 from SPADE.evaluation import reference
 from SPADE.evaluation.features import Extractor
+from SPADE.evaluation.metrics import Evaluation
 
 
 class MeanColours(torch.nn.Module):
@@ -24,7 +25,8 @@ def extractor(tmp_path, monkeypatch):
 
 
 def features(store, extractor, split="val", num=8):
-    return reference.real_rows(store, split, num, store.height, extractor, "cpu")["features"]
+    evaluation = Evaluation(store, "cpu", num, height=store.height, network=extractor)
+    return reference.real_samples(split, evaluation)["features"]
 
 
 def test_computed_once(toy_store, extractor, monkeypatch):

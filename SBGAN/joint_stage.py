@@ -3,7 +3,7 @@
 Azadi et al. 2019, section 3.3. An unconditional image discriminator, D2, judges images of generated layouts.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -12,36 +12,19 @@ import torch
 from datasets.labels import one_hot
 from datasets.reader import Reader
 from SBGAN import discretize
-from SBGAN.losses import gradient_penalty, wasserstein_discriminator, wasserstein_generator
+from SBGAN import losses as layout_losses
 from SPADE import objectives
-from SPADE.engine.determinism import deterministic
-from SPADE.engine.device import seed_step, to_device
-from SPADE.engine.distributed import broadcast, rank, world_size
-from SPADE.engine.ema import averaged_copy
-from SPADE.engine.guard import Guard
+from SPADE.critics import SegmentationCritic
+from SPADE.engine import loop
+from SPADE.engine.device import to_device
+from SPADE.engine.distributed import rank, world_size
 from SPADE.engine.images import from_uint8
-from SPADE.engine.log import Progress, RunLog
-from SPADE.engine.memory import announce
-from SPADE.engine.precision import autocast, set_precision
 from SPADE.engine.run_folder import RunFolder
-from SPADE.engine.state import TrainingState
-from SPADE.engine.step import (
-    adam,
-    descend,
-    ended,
-    every,
-    frozen,
-    linear_decay,
-    micro_batches,
-    set_learning_rate,
-    unmoved,
-)
-from SPADE.engine.stopping import stop_requests
-from SPADE.engine.watch import together
+from SPADE.engine.schedule import in_epochs
+from SPADE.engine.state import TrainingState, averaged_copy
+from SPADE.engine.step import adam, frozen, micro_batches, unmoved
 from SPADE.losses import hinge_discriminator_fake, hinge_discriminator_real, hinge_generator
 from SPADE.networks import discriminate
-
-STAGE, PREFIX = "finetune", "finetune"
 
 
 @dataclass(frozen=True)
@@ -74,7 +57,15 @@ def draw_noise(networks, num: int, device) -> dict:
         "mix": torch.rand(num, device=device),  # of the gradient penalty
         "style": torch.randn(num, style_dim, device=device) if style_dim else None,  # of generated layouts' images
         "encoder": torch.randn(num, style_dim, device=device) if style_dim else None,  # in the encoder's styles
+        "real_classes": real_classes(networks, num, device),  # of LabelMix
     }
+
+
+def real_classes(networks, num: int, device):
+    """bool [num,C] for a segmentation critic, else None."""
+    if isinstance(networks.image_discriminator, SegmentationCritic):
+        return torch.rand(num, networks.spade_generator.num_classes, device=device) < 0.5
+    return None
 
 
 def sample_layouts(layout_generator, noise, config):
@@ -106,7 +97,8 @@ def generator_terms(networks, config, labels, images, noise) -> dict:
     n, terms = networks, {}
     layouts = sample_layouts(n.layout_generator, noise, config)  # [N,C,h,w]
     if config.train_layout:
-        terms["layout_wgan"] = config.lambda_pgan * wasserstein_generator(n.layout_discriminator(layouts))
+        on_layouts = layout_losses.generator_losses(config.layout_loss, n.layout_discriminator(layouts))
+        terms |= {f"layout_{name}": config.lambda_pgan * value for name, value in on_layouts.items()}
     fake = images_of(n.spade_generator, layouts, noise["style"], config.layout_grad)  # [N,3,H,W]
     of_fake, _ = discriminate(n.image_discriminator_2, fake, images)
     terms["gan_generated"] = config.lambda_D2 * hinge_generator(of_fake)
@@ -120,20 +112,24 @@ def generator_terms(networks, config, labels, images, noise) -> dict:
     return terms
 
 
-def discriminator_terms(networks, config, labels, images, noise) -> dict:
-    """Weighted losses of the three discriminators, on layouts and images drawn anew; arguments as above."""
+def discriminator_terms(networks, config, labels, images, noise, step: int = 1) -> dict:
+    """Weighted losses of the three discriminators, on layouts and images drawn anew; arguments as above.
+
+    step: its number, from 1 on.
+    """
     n, terms = networks, {}
     with torch.no_grad():
         layouts = sample_layouts(n.layout_generator, noise, config)
     if config.train_layout:
         real = real_layouts(labels, layouts)
-        wgan = wasserstein_discriminator(n.layout_discriminator, real, layouts)
-        penalty = gradient_penalty(n.layout_discriminator, real, layouts, noise["mix"])
-        terms["layout_wgan"] = config.lambda_pgan * wgan
-        terms["layout_gradient_penalty"] = config.lambda_pgan * config.penalty_weight * penalty
+        on_layouts = layout_losses.discriminator_losses(
+            config.layout_loss, n.layout_discriminator, real, layouts, noise["mix"], config.penalty_weight, step
+        )
+        terms |= {f"layout_{name}": config.lambda_pgan * value for name, value in on_layouts.items()}
     if config.train_spade:
+        mix = noise.get("real_classes"), config.lambda_labelmix
         on_real = objectives.discriminator_losses(
-            n.spade_generator, n.image_discriminator, labels, images, n.encoder, noise["encoder"]
+            n.spade_generator, n.image_discriminator, labels, images, n.encoder, noise["encoder"], *mix
         )
         terms |= {f"{name}_real_layout": value for name, value in on_real.items()}
     for name, value in second_discriminator_terms(n, layouts, images, noise["style"]).items():
@@ -180,8 +176,9 @@ def make_optimizers(networks, config) -> dict:
         optimizers["layout_generator"] = adam(of(n.layout_generator), 0.99), config.lr_pgan, False
         optimizers["layout_discriminator"] = adam(of(n.layout_discriminator), 0.99), config.lr_pgan, False
     if config.train_spade:
-        optimizers["spade_generator"] = adam(of(n.spade_generator, n.encoder), 0.9), config.lr / 2, True
-        optimizers["image_discriminator"] = adam(of(n.image_discriminator), 0.9), config.lr * 2, True
+        beta2 = 0.999 if isinstance(n.image_discriminator, SegmentationCritic) else 0.9  # as in stage 2
+        optimizers["spade_generator"] = adam(of(n.spade_generator, n.encoder), beta2), config.lr / 2, True
+        optimizers["image_discriminator"] = adam(of(n.image_discriminator), beta2), config.lr * 2, True
     optimizers["image_discriminator_2"] = adam(of(n.image_discriminator_2), 0.99), config.lr, True
     return optimizers
 
@@ -205,117 +202,74 @@ def inherit(state: TrainingState, stages: dict):
 
 
 def train(
-    config,
-    store,
-    networks: Networks,
-    folder: RunFolder,
-    origin: dict,
-    device,
-    pictures,
-    evaluate=None,
-    stages: dict | None = None,
+    config, store, networks: Networks, folder: RunFolder, origin: dict, device, pictures, score, stages=None
 ) -> Path:
     """Pretrains D2, then trains everything for niter + niter_decay epochs; returns the last checkpoint's path.
 
     config: FinetuneSettings; origin: the files that stages 1 and 2 left, written into the checkpoints;
-    pictures: (layout generator, spade generator) -> uint8 [3,...]; evaluate: the same and
-    images seen -> {score name: value}, or None; stages: see `inherit`, None where the run goes on from its own
+    pictures: (layout generator, SPADE generator) -> uint8 [3,...]; score: the same and images seen -> {score name:
+    value}; stages: see `inherit`, None where the run goes on from its own
     checkpoint.
     """
-    # --- Optimisers ---
+    # --- Networks, optimisers ---
     n = networks
     set_modes(n, config)
-    optimizers = make_optimizers(n, config)
-    of_generators = [optimizers[k][0] for k in ("layout_generator", "spade_generator") if k in optimizers]
-    of_discriminators = [entry[0] for k, entry in optimizers.items() if "discriminator" in k]
     discriminators = (n.layout_discriminator, n.image_discriminator, n.image_discriminator_2)
-
-    # --- Where to begin ---
-    epoch_images = store["train"].draws_per_epoch
-    pretraining = config.pretrain_epochs * epoch_images
-    total = pretraining + (config.niter + config.niter_decay) * epoch_images
-    averages = {name: averaged_copy(network) for name, network in n.drawing().items()} if config.ema else {}
-    state = TrainingState(n.saved(), {name: entry[0] for name, entry in optimizers.items()}, averages)
-    if not folder.restore(state, total):
-        return folder.last_good
+    optimizers, rates = {}, {}
+    for name, (optimizer, rate, falls) in make_optimizers(n, config).items():
+        optimizers[name], rates[name] = optimizer, (rate, falls)
+    of_generators = [optimizers[name] for name in optimizers if "generator" in name]
+    of_discriminators = [optimizers[name] for name in optimizers if "discriminator" in name]
+    averages = {name: averaged_copy(network) for name, network in n.drawing().items() if config.ema}
+    state = TrainingState(n.saved(), optimizers, averages)
     if stages:
         inherit(state, stages)
-    broadcast(*n.saved().values())
+
+    # --- Schedule: D2 alone, then epochs ---
+    epoch_images = store["train"].draws_per_epoch
+    pretraining = config.pretrain_epochs * epoch_images  # images that D2 alone is trained on
+
+    def schedule(images_seen):
+        step = in_epochs(images_seen, config, epoch_images, rates, before=pretraining)
+        where = step.where if step.averaged else "D2 alone"
+        return replace(step, where=where, saved=step.saved | {"origin": origin})
+
+    # --- One step ---
     reader = Reader(store["train"], config.seed, rank(), world_size())
 
-    set_precision(config.precision, device)
-    precision = autocast(config.precision, device)
-
-    def of_d2_alone(images, noise):
+    def d2_terms(images, noise):
         with unmoved(n.spade_generator):  # it is to begin where stage 2 ended, running statistics included
             return pretraining_terms(n, images, noise)
 
-    def update(images_seen, d2_alone, guard) -> dict:
-        """One step on the batch after so many images; returns the losses."""
-        # --- Data and noise ---
-        seed_step(config.seed, images_seen, rank())
-        images, labels = (to_device(part, device) for part in reader.pairs(images_seen, config.batch_size))
-        images, how = from_uint8(images), dict(guard=guard, autocast=precision)
+    def update(step, descend):
+        # --- Data and noise: this process's n of the batch ---
+        images, labels = reader.pairs(step.images_seen, step.batch_size)  # uint8 [n,3,H,W], [n,1,H,W]
+        images, labels = from_uint8(to_device(images, device)), to_device(labels, device)  # images now in [-1,1]
         noise = draw_noise(n, len(images), device)
-        if d2_alone:
-            parts, d2 = micro_batches(config.micro_batch, images, noise), optimizers["image_discriminator_2"][0]
-            return descend(of_d2_alone, parts, d2, kind="discriminator/", **how)
 
-        # --- Generators, then discriminators ---
+        # --- Before the first epoch: D2 alone ---
+        if step.images_seen < pretraining:
+            parts, d2 = micro_batches(config.micro_batch, images, noise), optimizers["image_discriminator_2"]
+            return descend(d2_terms, parts, d2, kind="discriminator/")
+
+        # --- Generators ---
         with frozen(*discriminators):
             parts = micro_batches(config.micro_batch, labels, images, noise)
-            losses = descend(partial(generator_terms, n, config), parts, *of_generators, kind="generator/", **how)
+            losses = descend(partial(generator_terms, n, config), parts, *of_generators, kind="generator/")
+
+        # --- Discriminators, on layouts and images drawn anew ---
         parts = micro_batches(config.micro_batch, labels, images, draw_noise(n, len(images), device))
-        terms = partial(discriminator_terms, n, config)
-        return losses | descend(terms, parts, *of_discriminators, kind="discriminator/", **how)
+        terms = partial(discriminator_terms, n, config, step=step.number)
+        return losses | descend(terms, parts, *of_discriminators, kind="discriminator/")
 
-    shown = state.shown("layout_generator"), state.shown("spade_generator")
-
-    with (
-        stop_requests() as stop,
-        together(),
-        deterministic(config.deterministic),
-        RunLog(Path(config.logs) / config.name, state.images_seen) as log,
-        Progress(PREFIX, total, state.images_seen) as progress,
-    ):
-        step = partial(update, state.images_seen, False)
-        announce(n.saved(), state.optimizers, step, device, f"batch {config.batch_size}")
-        guard = Guard(n.saved().values(), state.skipped, stop, folder)
-        while state.images_seen < total:
-            # --- Schedule ---
-            trained = state.images_seen - pretraining  # negative while D2 is trained alone
-            factor = linear_decay(max(trained, 0), epoch_images, config.niter, config.niter_decay)
-            for optimizer, rate, decays in optimizers.values():
-                set_learning_rate(optimizer, rate * factor if decays else rate)
-
-            # --- D2 alone, or generators, then discriminators ---
-            losses = update(state.images_seen, trained < 0, guard)
-
-            # --- Count, average, log ---
-            seen = state.images_seen = state.images_seen + config.batch_size
-            before, trained = trained, seen - pretraining
-            steps, epoch, last = seen // config.batch_size, max(trained, 0) // epoch_images, seen >= total
-            if trained > 0:
-                state.average(config.batch_size, trained, config.ema_images)
-            progress.step(config.batch_size)
-            if last or every(config.log_every, steps):
-                phase = f"epoch {epoch}" if trained > 0 else "D2 alone"
-                values = progress.show(f"{PREFIX} {store.height}x{store.width} {phase}", losses)
-                rates = {f"learning_rate/{k}": entry[0].param_groups[0]["lr"] for k, entry in optimizers.items()}
-                log.scalars(values | rates, seen)
-                log.scalars({f"skipped/{name}": count for name, count in state.skipped.items()}, seen)
-            if rank() == 0 and (last or steps == 1 or every(config.picture_every, steps)):
-                log.picture("generated_and_real", pictures(*shown), seen)
-
-            # --- Evaluation and checkpoint ---
-            due = evaluate and trained > 0 and ended(before, trained, epoch_images, config.evaluate_every, last)
-            if due:
-                log.scalars(evaluate(*shown, seen), seen)
-            scheduled = trained > 0 and ended(before, trained, epoch_images, config.save_every, last)
-            if scheduled or stop.signal or every(config.resume_every, steps):
-                guard.read()
-                log.flush()
-                folder.save(state, number=epoch if scheduled else None, epoch=epoch, origin=origin)
-            if stop.signal:
-                stop.leave()
-    return folder.last_good
+    generators = state.shown("layout_generator"), state.shown("spade_generator")
+    training = loop.Training(
+        total=pretraining + (config.niter + config.niter_decay) * epoch_images,
+        state=state,
+        schedule=schedule,
+        update=update,
+        pictures=lambda step: {"generated_and_real": pictures(*generators)},
+        evaluate=lambda step: score(*generators, state.images_seen),
+        heaviest=pretraining,
+    )
+    return loop.train(config, folder, training, device)

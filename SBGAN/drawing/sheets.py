@@ -1,0 +1,61 @@
+"""Pictures of what models draw, beside what they were to draw."""
+
+import torch
+
+from SBGAN.drawing.sample import draw_images, draw_layouts
+from SPADE.engine.data import spread_pairs
+from SPADE.engine.images import colour_layouts, enlarge, sheet, square_sheet
+from SPADE.sampling import render
+
+MANY = 32  # samples of a sheet that has nothing but them
+
+
+def layouts_sheet(generator, label_space, resolution=None, alpha: float = 1.0, seed: int = 0):
+    """Layouts from noise: uint8 [3,...]"""
+    layouts = draw_layouts(generator, range(seed, seed + MANY), resolution, alpha)
+    return square_sheet(visible(colour_layouts(layouts, torch.from_numpy(label_space.colours))))
+
+
+def images_sheet(generator, resolution=None, alpha: float = 1.0, seed: int = 0):
+    """The RGB baseline's images from noise: uint8 [3,...]"""
+    return square_sheet(visible(draw_images(generator, range(seed, seed + MANY), resolution, alpha)))
+
+
+def visible(images):
+    """Enlarges small images uint8 [N,3,h,w] to 64 rows."""
+    height, width = images.shape[2:]
+    rows = max(64, height)
+    return enlarge(images, rows, rows * width // height)
+
+
+def scenes_sheet(pairs, store, seed: int = 0, num: int = 8):
+    """One picture uint8 [3,...] of pairs (layout generator, SPADE generator), of which either may be None.
+
+    For each pair layouts from noise above their images; then real layouts, the last SPADE's images of them, and the
+    real images.
+    """
+    colours = torch.from_numpy(store.label_space.colours)
+    seeds = range(seed, seed + num)
+
+    def shown(layouts):
+        return enlarge(colour_layouts(layouts, colours), store.height, store.width)
+
+    rows = []
+    for layout_generator, spade_generator in pairs:
+        if layout_generator is not None:
+            layouts = draw_layouts(layout_generator, seeds)
+            rows.append(shown(layouts))
+            if spade_generator is not None:
+                rows.append(render(spade_generator, layouts, seeds))
+    images, labels = spread_pairs(store[store.reference], num)
+    rows.append(shown(labels))
+    if pairs and pairs[-1][1] is not None:
+        rows.append(render(pairs[-1][1], labels, range(seed, seed + len(labels))))
+    return sheet([*rows, images])
+
+
+def contact_sheet(models, store, seed: int):
+    """One picture of what models draw, one below the other: uint8 [3,...]"""
+    if models[-1].image_generator is not None:
+        return images_sheet(models[-1].image_generator, seed=seed)
+    return scenes_sheet([(model.layout_generator, model.spade_generator) for model in models], store, seed)

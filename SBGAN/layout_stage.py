@@ -1,0 +1,170 @@
+"""Stage 1: progressive training of a generator against a discriminator; of layouts, or of RGB images (the baseline).
+
+What differs between the two is handed in as a `Domain` of functions. Karras et al., ICLR 2018; Azadi et al. 2019.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from datasets.labels import one_hot
+from datasets.reader import Reader
+from SBGAN import discretize
+from SBGAN.drawing.sheets import layouts_sheet
+from SBGAN.evaluation.scenes import score_layouts
+from SBGAN.losses import discriminator_losses, generator_losses, layout_entropy
+from SBGAN.schedule import iteration_at, phase_at, total_images
+from SBGAN.stages import LAYOUT_GAN
+from SPADE.engine import loop
+from SPADE.engine.device import to_device
+from SPADE.engine.distributed import rank, world_size
+from SPADE.engine.run_folder import RunFolder
+from SPADE.engine.schedule import Step, every
+from SPADE.engine.state import TrainingState, averaged_copy
+from SPADE.engine.step import adam, frozen, micro_batches
+from SPADE.evaluation.record import flat_scores, record_in_training
+from SPADE.evaluation.scores import begin
+
+CLASS_AXES = {r"generator\.heads\.\d+": 0, r"discriminator\.inputs\.\d+": 1}
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What the training does not know about layouts and images."""
+
+    stage: str  # written into the checkpoints
+    prefix: str  # of their file names
+    real: Callable  # (images_seen, batch_size, resolution) -> discriminator input [N,C,h,w]
+    noise: Callable  # (number of samples, resolution) -> what `sample` draws with, or None
+    sample: Callable  # (generator output, noise) -> discriminator input
+    statistics: Callable  # generator output -> {name: scalar tensor} to log
+    pictures: Callable  # (generator, resolution, alpha) -> uint8 [3,...]
+    evaluate: Callable  # (generator, resolution, alpha, images_seen) -> {score name: value}
+    class_axes: dict[str, int]  # the layers that see or give classes, for a warm start
+
+
+def generator_terms(generator, discriminator, domain, z, noise, resolution, alpha, loss="wgan_gp"):
+    output = generator(z, resolution, alpha)  # [N,latent_dim] -> [N,C,h,w]
+    score = discriminator(domain.sample(output, noise), resolution, alpha)  # [N,1]
+    with torch.no_grad():  # constants: they are logged beside the loss and add nothing to its gradient
+        statistics = domain.statistics(output)
+    return generator_losses(loss, score) | statistics
+
+
+def discriminator_terms(
+    generator, discriminator, domain, real, z, noise, mix, resolution, alpha, penalty_weight, loss="wgan_gp", step=1
+):
+    with torch.no_grad():
+        fake = domain.sample(generator(z, resolution, alpha), noise)  # [N,C,h,w], as `real` is
+
+    score = partial(discriminator, resolution=resolution, alpha=alpha)
+    return discriminator_losses(loss, score, real, fake, mix, penalty_weight, step)
+
+
+def plan(images_seen: int, config, phases) -> Step:
+    """The step of the phase that the schedule has come to, and what is due at its end."""
+    phase, alpha = phase_at(phases, images_seen)
+    seen = images_seen + phase.batch_size
+    iteration, last = iteration_at(phases, seen), seen >= total_images(phases)
+    phase_ends = seen == phase.start + phase.images
+    return Step(
+        images_seen=images_seen,
+        batch_size=phase.batch_size,
+        number=iteration,
+        rates={"generator": config.lr, "discriminator": config.lr},
+        averaged=seen,
+        where=f"{phase.resolution} rows, {phase.name}",
+        curves={"alpha": alpha, "resolution": phase.resolution, "learning_rate": config.lr},
+        saved={"resolution": phase.resolution, "alpha": alpha},
+        pictures=phase_ends or every(config.picture_every, iteration),
+        scores=phase_ends or every(config.evaluate_every, iteration),
+        checkpoint=iteration if last or every(config.save_every, iteration) else None,
+    )
+
+
+def train(config, phases, data, generator, discriminator, domain: Domain, device) -> Path:
+    """Trains through all phases; returns the last checkpoint's path.
+
+    config: ProgressiveSettings; data: what the checkpoints say of the data set.
+    """
+    # --- What there is already ---
+    folder = RunFolder(config, domain.prefix, domain.stage)
+    folder.begin(config, data, start_from=config.start_from)
+
+    # --- Optimisers ---
+    networks = {"generator": generator, "discriminator": discriminator}
+    optimizers = {name: adam(network.parameters(), 0.99, config.lr) for name, network in networks.items()}
+    state = TrainingState(networks, optimizers, {"generator": averaged_copy(generator)} if config.ema else {})
+    folder.start_warm(state, domain.class_axes)
+
+    # --- One step ---
+    def update(step, descend):
+        # --- Data and noise: this process's n of the batch, and a draw for each descent ---
+        phase, alpha = phase_at(phases, step.images_seen)
+        at = dict(resolution=phase.resolution, alpha=alpha, loss=config.loss)
+        real = domain.real(step.images_seen, step.batch_size, phase.resolution)  # [n,C,h,w]
+        z = torch.randn(2, len(real), generator.latent_dim, device=device)
+        noise = [domain.noise(len(real), phase.resolution) for _ in z]  # each [n,C,h,w], or None
+        mix = torch.rand(len(real), device=device)  # of the gradient penalty
+
+        # --- Generator ---
+        terms = partial(generator_terms, generator, discriminator, domain, **at)
+        with frozen(discriminator):
+            parts = micro_batches(config.micro_batch, z[0], noise[0])
+            losses = descend(terms, parts, optimizers["generator"], kind="generator/")
+
+        # --- Discriminator ---
+        at |= dict(penalty_weight=config.penalty_weight, step=step.number)
+        terms = partial(discriminator_terms, generator, discriminator, domain, **at)
+        parts = micro_batches(config.micro_batch, real, z[1], noise[1], mix)
+        return losses | descend(terms, parts, optimizers["discriminator"], kind="discriminator/")
+
+    # --- Pictures and scores at the resolution of the step before them ---
+    def shown_at(step):
+        phase, alpha = phase_at(phases, step.images_seen)
+        return state.shown("generator"), phase.resolution, alpha
+
+    widest = max(phases, key=lambda phase: phase.resolution**2 * phase.batch_size)
+    training = loop.Training(
+        total=total_images(phases),
+        state=state,
+        schedule=lambda images_seen: plan(images_seen, config, phases),
+        update=update,
+        pictures=lambda step: {"generated": domain.pictures(*shown_at(step))},
+        evaluate=lambda step: domain.evaluate(*shown_at(step), state.images_seen),
+        heaviest=widest.start,
+    )
+    return loop.train(config, folder, training, device)
+
+
+def layout_domain(config, store, device) -> Domain:
+    """Layouts: one-hot real ones, straight-through samples of generated ones."""
+    reader = Reader(store["train"], config.seed, rank(), world_size())
+    evaluation = begin(config, store, device, height=None)
+    num_classes = store.label_space.num_classes
+
+    def real(images_seen, batch_size, resolution):
+        labels = to_device(reader.layouts(images_seen, batch_size, resolution), device)  # uint8 [n,1,h,w]
+        return one_hot(labels, num_classes)  # float [n,C,h,w]
+
+    def noise(num, resolution):
+        return discretize.exponential_noise((num, num_classes, resolution, resolution * store.aspect), device)
+
+    def sample(log_probabilities, noise):
+        return discretize.straight_through(log_probabilities, config.temperature, config.floor, noise)
+
+    def statistics(log_probabilities):
+        return {"layout_entropy": layout_entropy(log_probabilities)}
+
+    def pictures(generator, resolution, alpha):
+        return layouts_sheet(generator, store.label_space, resolution, alpha)
+
+    def evaluate(generator, resolution, alpha, images_seen):
+        row = score_layouts(generator, evaluation, resolution, alpha)
+        record_in_training({"generated": row}, images_seen, config, evaluation, resolution=resolution, alpha=alpha)
+        return flat_scores(row)
+
+    return Domain(LAYOUT_GAN.name, LAYOUT_GAN.prefix, real, noise, sample, statistics, pictures, evaluate, CLASS_AXES)
