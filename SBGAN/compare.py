@@ -1,4 +1,9 @@
-"""python -m SBGAN.compare: the table of the paper, from what the test recipes wrote."""
+"""python -m SBGAN.compare: the table of the paper, from what the test recipes wrote.
+
+Examples:
+    python -m SBGAN.compare --name camvid
+    python -m SBGAN.compare --name cityscapes --results /data/results
+"""
 
 import json
 from dataclasses import dataclass
@@ -64,7 +69,7 @@ def joined_row(scores: dict, name: str) -> dict:
 
 @exit_on_user_error
 def main(arguments=None):
-    config = settings.parse(ComparisonSettings, arguments, "SBGAN.compare")
+    config = settings.parse(ComparisonSettings, arguments, "SBGAN.compare", __doc__)
     records = {ending: read_record(config, ending) for ending in ("image", "finetune")}
     print(comparison(records))
     for ending, record in records.items():

@@ -53,6 +53,13 @@ def straight_through(log_probabilities, temperature: float = 1.0, floor: float =
     return HardSample.apply(log_probabilities + gumbel, temperature)
 
 
+def plain_straight_through(log_probabilities, exponential):
+    """The same by PyTorch's operations, one by one, at temperature 1 and without a floor."""
+    soft = (log_probabilities - torch.log(exponential)).softmax(1)
+    hard = torch.zeros_like(soft).scatter_(1, soft.argmax(1, keepdim=True), 1.0)
+    return hard - soft.detach() + soft
+
+
 def argmax(log_probabilities):
     """The most probable class of each pixel, [N,C,h,w] -> uint8 labels [N,1,h,w]. Also reads one-hot layouts."""
     return log_probabilities.argmax(1, keepdim=True).to(torch.uint8)

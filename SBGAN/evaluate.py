@@ -1,4 +1,10 @@
-"""python -m SBGAN.evaluate: scores and pictures of any checkpoint; the rows are those of the evaluation in training."""
+r"""python -m SBGAN.evaluate: scores and pictures of any checkpoint; the rows are those of the evaluation in training.
+
+Examples:
+    python -m SBGAN.evaluate --checkpoint weights/camvid_finetune/finetune_3.pt
+    python -m SBGAN.evaluate --checkpoint weights/camvid_layout/layout_1288.pt \
+        --spade_checkpoint weights/camvid_spade/spade_12.pt --repeats 3 --no_fid
+"""
 
 import json
 from dataclasses import dataclass
@@ -129,7 +135,7 @@ def write_copy_check(samples: dict, config: SceneScoring, store, folder: Path) -
 
 @exit_on_user_error
 def main(arguments=None):
-    config = settings.parse(EvaluationSettings, arguments, "SBGAN.evaluate")
+    config = settings.parse(EvaluationSettings, arguments, "SBGAN.evaluate", __doc__)
     path, spade_path = Path(config.checkpoint), config.spade_checkpoint and Path(config.spade_checkpoint)
     name = path.stem if spade_path is None else f"{path.stem}+{spade_path.stem}"
     run(path, config, Path(config.results) / (path.resolve().parent.name or "checkpoint") / name, spade_path)

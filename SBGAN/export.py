@@ -2,6 +2,10 @@
 
 of stage 3, or of stages 1 and 2    latents in, layout and image out
 of stage 2 alone                    layout in, image out
+
+Examples:
+    python -m SBGAN.export --checkpoint weights/camvid_finetune/finetune_3.pt --out scenes.onnx
+    python -m SBGAN.export --checkpoint weights/camvid_spade/spade_12.pt --out images_of_layouts.onnx
 """
 
 import warnings
@@ -14,12 +18,10 @@ from torch import nn
 from datasets.errors import UserError, exit_on_user_error
 from SBGAN.drawing.files import check_file, replacing
 from SBGAN.model import Model, load
-from SBGAN.plain import plain_layout_generator
 from SPADE.engine import config as settings
 from SPADE.engine.config import setting
 from SPADE.engine.images import to_uint8
-from SPADE.layers import SpectralConv2d
-from SPADE.plain import PlainSPADEGenerator
+from SPADE.layers import SpectralConv2d, plain_twin
 
 OPSET = 18
 
@@ -53,7 +55,7 @@ class Renderer(nn.Module):
 
     def __init__(self, model: Model):
         super().__init__()
-        self.spade_generator = without_spectral_norm(PlainSPADEGenerator(model.spade_generator).eval())
+        self.spade_generator = without_spectral_norm(plain_twin(model.spade_generator).eval())
         self.num_classes = model.label_space.num_classes
 
     def forward(self, layout, style=None):
@@ -68,7 +70,7 @@ class Scene(nn.Module):
 
     def __init__(self, model: Model):
         super().__init__()
-        self.layout_generator = plain_layout_generator(model.layout_generator)
+        self.layout_generator = plain_twin(model.layout_generator)
         self.renderer = Renderer(model)
 
     def forward(self, latents, style=None):
@@ -134,7 +136,7 @@ def described(what: Exported, data: dict) -> str:
 
 @exit_on_user_error
 def main(arguments=None):
-    config = settings.parse(ExportSettings, arguments, "SBGAN.export")
+    config = settings.parse(ExportSettings, arguments, "SBGAN.export", __doc__)
     out = Path(config.out)
     check_file(out, config.overwrite)
     model = load(config.checkpoint, config.spade_checkpoint, "cpu")

@@ -1,4 +1,9 @@
-"""python -m SBGAN.generate: images and layouts from a trained model, or images of given layouts."""
+"""python -m SBGAN.generate: images and layouts from a trained model, or images of given layouts.
+
+Examples:
+    python -m SBGAN.generate --checkpoint weights/camvid_finetune/finetune_3.pt --num 100 --out samples
+    python -m SBGAN.generate --checkpoint weights/camvid_finetune/finetune_3.pt --where 'car>0.05' --grid 4x6 --out grid
+"""
 
 import itertools
 import json
@@ -201,7 +206,7 @@ def draw_picture(config, model: Model, style, out: Path):
 
 @exit_on_user_error
 def main(arguments=None):
-    run(settings.parse(GenerationSettings, arguments, "SBGAN.generate"))
+    run(settings.parse(GenerationSettings, arguments, "SBGAN.generate", __doc__))
 
 
 if __name__ == "__main__":

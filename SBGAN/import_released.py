@@ -1,10 +1,16 @@
-"""python -m SBGAN.import_released: checkpoints of the published SB-GAN and SPADE become checkpoints of this code.
+r"""python -m SBGAN.import_released: checkpoints of the published SB-GAN and SPADE become checkpoints of this code.
 
     --layout 100000.pth                        the layout GAN (or the RGB baseline)
     --generator 100_net_G.pth  and, if there are any, --discriminator *_D, --discriminator_2 *_D2, --encoder *_E
 
 Both give a checkpoint of stage 3, one of them that of its stage. Classes and widths are read off the tensors; the
 layout GAN ends at the height that it had grown to.
+
+Examples:
+    python -m SBGAN.import_released --layout 100000.pth --generator 100_net_G.pth --label_space cityscapes \
+        --height 256 --width 512 --out weights/released/finetune_0.pt
+    python -m SBGAN.import_released --generator latest_net_G.pth --store packed/ade --upsampling normal \
+        --out weights/nvidia/spade_0.pt
 """
 
 from dataclasses import dataclass
@@ -49,7 +55,7 @@ class ImportSettings:
 
 @exit_on_user_error
 def main(arguments=None):
-    config = settings.parse(ImportSettings, arguments, "SBGAN.import_released")
+    config = settings.parse(ImportSettings, arguments, "SBGAN.import_released", __doc__)
     out = Path(config.out)
     check_file(out, config.overwrite)
     stage, content = convert(config)

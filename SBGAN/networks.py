@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from SBGAN.subpixel import upsampled_conv3x3
-from SPADE.convolution import conv2d
 from SPADE.engine.device import widened
+from SPADE.ops.convolution import conv2d
+from SPADE.ops.subpixel import upsampled_conv3x3
 
 LEAK = 0.2
 
@@ -104,14 +104,14 @@ class FirstBlock(nn.Module):
 class UpBlock(nn.Module):
     """[N,in,h,w] -> [N,out,2h,2w]."""
 
-    def __init__(self, in_channels, out_channels, pixel_norm):
+    def __init__(self, in_channels, out_channels, pixel_norm, plain=False):
         super().__init__()
         self.conv1 = EqualizedConv2d(in_channels, out_channels, 3, padding=1)
         self.conv2 = EqualizedConv2d(out_channels, out_channels, 3, padding=1)
-        self.pixel_norm = pixel_norm
+        self.pixel_norm, self.plain = pixel_norm, plain
 
     def forward(self, x):
-        x = upsampled_conv3x3(x, self.conv1.weight * self.conv1.scale, self.conv1.bias)
+        x = upsampled_conv3x3(x, self.conv1.weight * self.conv1.scale, self.conv1.bias, self.plain)
         x = self.pixel_norm(F.leaky_relu_(x, LEAK))
         return self.pixel_norm(F.leaky_relu_(self.conv2(x), LEAK))
 
@@ -128,6 +128,7 @@ class ProgressiveGenerator(nn.Module):
         fmap_base: int = 8192,  # block i has fmap_base / 2^(i+1) channels on its pixel side,
         fmap_max: int = 512,  # but never more than this
         pixel_norm: str = "rms",  # "rms", or "mean_square" to run weights of the released code
+        plain: bool = False,  # operations as PyTorch has them, for exports and to compare with
     ):
         super().__init__()
         self.arguments = dict(
@@ -143,7 +144,7 @@ class ProgressiveGenerator(nn.Module):
         norm = PIXEL_NORMS[pixel_norm]
         widths = [block_channels(i, fmap_base, fmap_max) for i in range(block_of(max_resolution) + 1)]
         blocks = [FirstBlock(latent_dim, widths[0][1], aspect, norm)]
-        blocks += [UpBlock(previous[1], this[1], norm) for previous, this in zip(widths, widths[1:], strict=False)]
+        blocks += [UpBlock(a[1], b[1], norm, plain) for a, b in zip(widths, widths[1:], strict=False)]
         self.blocks = nn.ModuleList(blocks)
         self.heads = nn.ModuleList([EqualizedConv2d(out, out_channels, 1, gain=1.0) for _, out in widths])
 

@@ -1,4 +1,9 @@
-"""python -m SBGAN.report WEIGHTS/NAME: one self-contained HTML page of a run."""
+"""python -m SBGAN.report WEIGHTS/NAME: one self-contained HTML page of a run.
+
+Examples:
+    python -m SBGAN.report weights/camvid_finetune
+    python -m SBGAN.report weights/camvid_finetune --out camvid.html
+"""
 
 import io
 import json
@@ -9,9 +14,10 @@ from pathlib import Path
 from PIL import Image
 
 from datasets.errors import UserError, exit_on_user_error
+from datasets.flags import Parser
 from SBGAN.drawing.files import check_file, replacing
 from SBGAN.evaluation import report_parts as parts
-from SPADE.engine.config import Parser
+from SPADE.engine.log import recorded_logs
 from SPADE.evaluation.record import COLUMNS, flat_scores, left_out
 
 SHEETS = 5  # pictures of one kind over time
@@ -46,13 +52,13 @@ def last_of(records: list[dict]) -> dict:
     return next((r for r in reversed(records) if "images_seen" not in r), records[-1])
 
 
-def read_logs(folder: Path) -> tuple[dict, dict]:
-    """({scalar: [(images seen, value)]}, {picture: [(images seen, PNG bytes)]}) of all parts of a run."""
+def read_logs(folders: list[Path]) -> tuple[dict, dict]:
+    """({scalar: [(images seen, value)]}, {picture: [(images seen, PNG bytes)]}) of all logs of a run."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     scalars, pictures = {}, {}
-    for part in sorted(path for path in folder.glob("*") if path.is_dir()):
-        events = EventAccumulator(str(part), size_guidance={"scalars": 0, "images": 0}).Reload()
+    for folder in folders:
+        events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0}).Reload()
         for tag in events.Tags()["scalars"]:
             scalars.setdefault(tag, {}).update({e.step: e.value for e in events.Scalars(tag)})
         for tag in events.Tags()["images"]:
@@ -168,7 +174,7 @@ def result_picture(path: Path, caption: str) -> list[str]:
 def report(run: Path, logs: Path, results: Path) -> str:
     """The page. logs, results: of this run, may not be there."""
     settings, records = read_settings(run), read_records(run)
-    scalars, pictures = read_logs(logs)
+    scalars, pictures = read_logs(recorded_logs(run, logs))
     sections = [f"<p>Made {time.strftime('%Y-%m-%d %H:%M')} from {parts.html.escape(str(run))}</p>"]
     sections += scores_sections(records)
     evaluated = last_results(results)
@@ -178,19 +184,19 @@ def report(run: Path, logs: Path, results: Path) -> str:
     return parts.page(run.name, [*sections, parts.section("Settings", parts.settings_list(settings))])
 
 
-def parse(arguments):
-    parser = Parser("SBGAN.report", __doc__)
+def make_parser() -> Parser:
+    parser = Parser("python -m SBGAN.report", __doc__)
     parser.add_argument("run", type=Path, help="folder of the run's checkpoints, WEIGHTS/NAME")
     parser.add_argument("--logs", type=Path, help="folder of all logs; default the one in the run's settings")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all scores (default: results)")
     parser.add_argument("--out", type=Path, help="the page; default RUN/report.html, which is replaced")
     parser.add_argument("--overwrite", action="store_true", help="replace the file that --out names")
-    return parser.parse_args(arguments)
+    return parser
 
 
 @exit_on_user_error
 def main(arguments=None):
-    flags = parse(arguments)
+    flags = make_parser().parse_args(arguments)
     run = flags.run.resolve()
     logs = flags.logs or Path(read_settings(run).get("logs", "logs"))
     out = flags.out or run / "report.html"

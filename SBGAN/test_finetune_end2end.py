@@ -1,4 +1,9 @@
-"""python -m SBGAN.test_finetune_end2end: scores and pictures of the joined model, before and after fine-tuning."""
+"""python -m SBGAN.test_finetune_end2end: scores and pictures of the joined model, before and after fine-tuning.
+
+Examples:
+    python -m SBGAN.test_finetune_end2end --name camvid_finetune
+    python -m SBGAN.test_finetune_end2end --name camvid_finetune --epoch 2 --num_eval 101 --repeats 3
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +53,7 @@ def run(config: FinetuneScoring) -> dict:
 
 @exit_on_user_error
 def main(arguments=None):
-    run(settings.parse(FinetuneScoring, arguments, "SBGAN.test_finetune_end2end"))
+    run(settings.parse(FinetuneScoring, arguments, "SBGAN.test_finetune_end2end", __doc__))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,9 @@
-"""python -m SBGAN.test_progressive: scores and pictures of the RGB baseline."""
+"""python -m SBGAN.test_progressive: scores and pictures of the RGB baseline.
+
+Examples:
+    python -m SBGAN.test_progressive --name camvid_image
+    python -m SBGAN.test_progressive --name camvid_image --pro_iter 5000 --num_eval 101 --fid_released
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +30,7 @@ def run(config: BaselineScoring) -> dict:
 
 @exit_on_user_error
 def main(arguments=None):
-    run(settings.parse(BaselineScoring, arguments, "SBGAN.test_progressive"))
+    run(settings.parse(BaselineScoring, arguments, "SBGAN.test_progressive", __doc__))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,11 @@
-"""python -m SBGAN.train_finetune_end2end: stage 3, both generators joined."""
+r"""python -m SBGAN.train_finetune_end2end: stage 3, both generators joined.
+
+Examples:
+    python -m SBGAN.train_finetune_end2end --store packed/camvid --name joined --layout_name camvid_layout \
+        --spade_name camvid_spade
+    python -m SBGAN.train_finetune_end2end --store packed/camvid --name spade_alone --layout_name camvid_layout \
+        --spade_name camvid_spade --no_train_layout
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -93,7 +100,7 @@ def continued(config, saved: dict):
 
 @exit_on_user_error
 def main(arguments=None):
-    path = run(settings.parse(FinetuneSettings, arguments, "SBGAN.train_finetune_end2end"))
+    path = run(settings.parse(FinetuneSettings, arguments, "SBGAN.train_finetune_end2end", __doc__))
     if rank() == 0:
         print(f"joined model saved to {path}")
 

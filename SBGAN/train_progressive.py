@@ -1,4 +1,9 @@
-"""python -m SBGAN.train_progressive: the paper's baseline, a ProGAN on RGB images, trained as stage 1 is."""
+"""python -m SBGAN.train_progressive: the paper's baseline, a ProGAN on RGB images, trained as stage 1 is.
+
+Examples:
+    python -m SBGAN.train_progressive --store packed/camvid --name camvid_image --max_dim 64 --epochs 8
+    python -m SBGAN.train_progressive --store packed/ade --name ade_image --max_dim 256 --batch_sizes 256:4 --no_fid
+"""
 
 from pathlib import Path
 
@@ -47,7 +52,7 @@ def run(config: BaselineSettings) -> Path:
 
 @exit_on_user_error
 def main(arguments=None):
-    path = run(settings.parse(BaselineSettings, arguments, "SBGAN.train_progressive"))
+    path = run(settings.parse(BaselineSettings, arguments, "SBGAN.train_progressive", __doc__))
     if rank() == 0:
         print(f"RGB baseline saved to {path}")
 

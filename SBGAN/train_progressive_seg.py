@@ -1,4 +1,9 @@
-"""python -m SBGAN.train_progressive_seg: stage 1, the layout GAN."""
+"""python -m SBGAN.train_progressive_seg: stage 1, the layout GAN.
+
+Examples:
+    python -m SBGAN.train_progressive_seg --store packed/camvid --name camvid_layout --max_dim 32 --epochs 8
+    torchrun --nproc_per_node 4 -m -- SBGAN.train_progressive_seg --store packed/ade --name ade_layout --batch_size 36
+"""
 
 from pathlib import Path
 
@@ -36,7 +41,7 @@ def run(config: ProgressiveSettings) -> Path:
 
 @exit_on_user_error
 def main(arguments=None):
-    path = run(settings.parse(ProgressiveSettings, arguments, "SBGAN.train_progressive_seg"))
+    path = run(settings.parse(ProgressiveSettings, arguments, "SBGAN.train_progressive_seg", __doc__))
     if rank() == 0:
         print(f"layout GAN saved to {path}")
 

@@ -1,26 +1,31 @@
-"""Spectrally normalised convolution, batch norm over all processes, and the initialisation of all SPADE networks."""
+"""Layers that PyTorch has not, and the initialisation of all SPADE networks."""
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from SPADE.convolution import conv2d
+from SPADE.engine.buffers import Iterative
 from SPADE.engine.device import widened
-from SPADE.engine.distributed import batch_norm
+from SPADE.ops.convolution import conv2d
 
 
 def instance_norm(x):
-    """Without affine map. The weights make PyTorch keep float32 statistics of maps in half precision."""
+    """Instance norm without affine map, [N,K,h,w] -> [N,K,h,w].
+
+    The weights make PyTorch keep float32 statistics of maps in half precision.
+    """
     return F.instance_norm(x, weight=x.new_ones(x.shape[1], dtype=torch.promote_types(x.dtype, torch.float32)))
 
 
-class SpectralConv2d(nn.Module):
+class SpectralConv2d(Iterative):
     """Convolution with weight / sigma(weight) (Miyato et al., *Spectral Normalization*, ICLR 2018, algorithm 1).
 
     sigma is estimated by one power iteration per forward pass in training mode, v before u; in evaluation mode the
     stored vectors are used as they are. The gradient flows through sigma with u and v constant. Under autocast sigma is
     still found in the weight's precision, and only the convolution is done in half.
     """
+
+    estimates = ("u", "v")
 
     def __init__(self, in_channels, out_channels, kernel, stride=1, padding=0, bias=True):
         super().__init__()
@@ -31,8 +36,8 @@ class SpectralConv2d(nn.Module):
         self.stride, self.padding = (stride, stride), (padding, padding)
 
     @torch.no_grad()
-    def converge(self, iterations: int = 15):
-        """Power iterations at initialisation: random u, v can make sigma almost 0, and the first passes explode."""
+    def iterate(self, iterations: int = 1):
+        """Power iterations of the stored vectors."""
         matrix = self.weight.flatten(1)
         for _ in range(iterations):
             self.v.copy_(F.normalize(matrix.t() @ self.u, dim=0))
@@ -65,27 +70,44 @@ class SpectralConv2d(nn.Module):
         return (normalised if self.bias is None else normalised + self.bias.view(-1, 1, 1)).to(y.dtype)
 
 
-class BatchNorm(nn.Module):
-    """Batch norm without affine map (eps 1e-5, momentum 0.1), its statistics taken over all processes."""
+class RunningMoments(nn.Module):
+    """Averages of the means and variances that a batch norm found in training; names as in PyTorch's."""
 
     def __init__(self, channels):
         super().__init__()
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
 
-    def forward(self, x):
-        return batch_norm(x, self.running_mean, self.running_var, self.training)
+
+class JoinedConv2d(nn.Conv2d):
+    """Several convolutions of one input in one; the weights of one follow those of another."""
+
+    def __init__(self, *arguments, parts: int, **more):
+        super().__init__(*arguments, **more)
+        self.parts = parts
+
+    def one_by_one(self, x) -> list:
+        """What each of them gives; `forward` gives it joined."""
+        weights, biases = self.weight.chunk(self.parts), self.bias.chunk(self.parts)
+        return [F.conv2d(x, *pair, self.stride, self.padding) for pair in zip(weights, biases, strict=True)]
 
 
 def initialise(network: nn.Module, gain: float = 0.02):
     """Xavier normal weights with this gain and zero biases, in place (Park et al. 2019)."""
     for layer in network.modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear, SpectralConv2d)):
-            # A convolution that stands for several (gamma and beta) is drawn part by part: fan_out is that of a part.
-            for part in layer.weight.chunk(getattr(layer, "parts", 1)):
+            # Joined convolutions are drawn one by one: fan_out is that of a part.
+            for part in layer.weight.chunk(layer.parts if isinstance(layer, JoinedConv2d) else 1):
                 nn.init.xavier_normal_(part, gain)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
         if isinstance(layer, SpectralConv2d):
-            layer.converge()
+            layer.iterate(15)  # random u, v can make sigma almost 0, and the first passes explode
     return network
+
+
+def plain_twin(network: nn.Module) -> nn.Module:
+    """A copy of a generator that takes `plain`, made of plain operations: NCHW, each as PyTorch has it."""
+    twin = type(network)(**network.arguments, plain=True).to(next(network.parameters()))
+    twin.load_state_dict(network.state_dict())
+    return twin.train(network.training)

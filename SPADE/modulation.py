@@ -5,9 +5,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from datasets.labels import one_hot
-from SPADE.affine import Affine, batch_moments, track
-from SPADE.layers import BatchNorm
-from SPADE.neighbourhoods import Neighbourhoods, PartSum, neighbourhoods_of
+from SPADE.layers import JoinedConv2d, RunningMoments
+from SPADE.ops.affine import EPS, MOMENTUM, batch_norm_affine
+from SPADE.ops.neighbourhoods import neighbourhoods_of, two_convolutions
 
 
 def semantics_at(semantics, height: int, width: int, num_classes: int):
@@ -26,12 +26,13 @@ def resize(semantics, height, width):
     return F.interpolate(semantics, (height, width), mode="nearest")
 
 
-def layout_at(semantics, height: int, width: int, num_classes: int, hidden: int):
+def layout_at(semantics, height: int, width: int, num_classes: int, hidden: int, neighbourhoods_on=("cpu",)):
     """What all modulations of one resolution share: the semantics, or what stands for them at a lower cost.
 
     Hard labels become their distinct neighbourhoods unless these are too many; `hidden` as in SPADENorm.
+    neighbourhoods_on: types of devices where they do.
     """
-    if semantics.dtype == torch.uint8:
+    if semantics.dtype == torch.uint8 and semantics.device.type in neighbourhoods_on:
         semantics = resize(semantics, height, width)
         neighbourhoods = neighbourhoods_of(semantics, num_classes, hidden)
         if neighbourhoods is not None:
@@ -40,45 +41,37 @@ def layout_at(semantics, height: int, width: int, num_classes: int, hidden: int)
 
 
 class SPADENorm(nn.Module):
-    """BN(x) * (1 + gamma(s)) + beta(s); gamma and beta are two convolutions deep in the semantics s."""
+    """BN(x) * (1 + gamma) + beta, where gamma and beta are two convolutions deep in the layout."""
 
-    def __init__(self, channels: int, num_classes: int, hidden: int = 128):
+    def __init__(self, channels: int, num_classes: int, hidden: int = 128, plain: bool = False):
         super().__init__()
-        self.norm = BatchNorm(channels)
+        self.norm = RunningMoments(channels)
         self.shared = nn.Conv2d(num_classes, hidden, 3, padding=1)
-        self.gamma_beta = nn.Conv2d(hidden, 2 * channels, 3, padding=1)  # one convolution for both
-        self.gamma_beta.parts = 2
+        self.gamma_beta = JoinedConv2d(hidden, 2 * channels, 3, padding=1, parts=2)
+        self.plain = plain
 
     def forward(self, x, layout, upsample: bool = False, leak: float = 1.0, moments=None):
-        """x [N,K,h,w] -> [N,K,h,w], or [N,K,2h,2w] with nearest upsampling before anything else.
+        """leaky_relu(BN(x) * (1 + gamma) + beta): x [N,K,h,w] -> [N,K,h,w], or [N,K,2h,2w] with upsampling before.
 
         layout: semantics float [N,C,h,w] (of the output's size), or their Neighbourhoods. leak: slope of the leaky
-        ReLU that follows, 1 for none. moments: batch_moments(x) where the caller has them already.
+        ReLU, 1 for none. moments: batch_moments(x) where the caller has them already.
         """
-        if not self.training:
-            moments = self.norm.running_mean, self.norm.running_var
-        elif moments is None:
-            moments = batch_moments(x)
-        if self.training:
-            track(self.norm, *moments, x.numel() // x.shape[1] * (4 if upsample else 1))
-        exact = isinstance(layout, Neighbourhoods)
-        modulation = self.of_neighbourhoods(layout) if exact else self.of_semantics(layout)
-        return Affine.apply(x, modulation, *moments, layout if exact else None, upsample, leak, self.training)
+        if self.plain:
+            return self.equation(x, layout, upsample, leak)
+        gamma_beta = two_convolutions(layout, self.shared, self.gamma_beta)
+        running = self.norm.running_mean, self.norm.running_var
+        return batch_norm_affine(x, gamma_beta, layout, *running, self.training, upsample, leak, moments)
 
-    def of_semantics(self, semantics):
-        """[N,C,h,w] -> gamma and beta [N*h*w,2K]."""
-        maps = self.gamma_beta(F.relu(self.shared(semantics), inplace=True))  # [N,2K,h,w]
-        return maps.permute(0, 2, 3, 1).flatten(0, 2)
+    def equation(self, x, semantics, upsample: bool, leak: float):
+        """The same as it is written, one operation of PyTorch after the other, with this process's statistics.
 
-    def of_neighbourhoods(self, neighbourhoods):
-        """U distinct ones -> gamma and beta [U,2K].
-
-        A convolution of a patch is a matrix product. The second one is done for each 3x3 neighbourhood and each of the
-        nine places that it may have within a 5x5 one, and the nine are summed afterwards: T*9 products instead of U*9.
+        semantics: float [N,C,...] of any size.
         """
-        weight, bias = self.shared.weight.flatten(1), self.shared.bias  # [hidden,C*9]
-        hidden = F.relu(F.linear(neighbourhoods.one_hot.to(weight), weight, bias), inplace=True)  # [T,hidden]
-        hidden = hidden * neighbourhoods.inside  # where the second convolution pads, it pads with zeros
-        weight = self.gamma_beta.weight.permute(2, 3, 0, 1).flatten(0, 2)  # [9*2K,hidden]
-        table = F.linear(hidden, weight).view(-1, 2 * len(self.norm.running_mean))  # [T*9,2K]
-        return PartSum.apply(table, neighbourhoods) + self.gamma_beta.bias
+        if upsample:
+            x = F.interpolate(x, scale_factor=2, mode="nearest")
+        semantics = F.interpolate(semantics, x.shape[-2:], mode="nearest")
+        gamma, beta = self.gamma_beta.one_by_one(F.relu(self.shared(semantics)))
+        running = self.norm.running_mean, self.norm.running_var
+        normalised = F.batch_norm(x, *running, training=self.training, momentum=MOMENTUM, eps=EPS)
+        y = normalised * (1 + gamma) + beta
+        return y if leak == 1 else F.leaky_relu(y, leak)

@@ -4,10 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from SPADE.affine import batch_moments
+from datasets.labels import one_hot
 from SPADE.engine.device import widened
 from SPADE.layers import SpectralConv2d, initialise, instance_norm
 from SPADE.modulation import SPADENorm, layout_at, semantics_at
+from SPADE.ops.affine import batch_moments
 
 LEAK = 0.2
 UPSAMPLINGS = {"normal": 5, "more": 6, "most": 7}  # SPADE's names for how often the start is doubled
@@ -16,23 +17,24 @@ UPSAMPLINGS = {"normal": 5, "more": 6, "most": 7}  # SPADE's names for how often
 class ResidualBlock(nn.Module):
     """Two modulated convolutions and a learned shortcut where the width changes, [N,in,h,w] -> [N,out,h,w]."""
 
-    def __init__(self, in_channels, out_channels, num_classes, hidden):
+    def __init__(self, in_channels, out_channels, num_classes, hidden, plain):
         super().__init__()
         middle = min(in_channels, out_channels)
-        self.norm_0 = SPADENorm(in_channels, num_classes, hidden)
-        self.norm_1 = SPADENorm(middle, num_classes, hidden)
+        self.norm_0 = SPADENorm(in_channels, num_classes, hidden, plain)
+        self.norm_1 = SPADENorm(middle, num_classes, hidden, plain)
         self.conv_0 = SpectralConv2d(in_channels, middle, 3, padding=1)
         self.conv_1 = SpectralConv2d(middle, out_channels, 3, padding=1)
         self.learned_shortcut = in_channels != out_channels
         if self.learned_shortcut:
-            self.norm_s = SPADENorm(in_channels, num_classes, hidden)
+            self.norm_s = SPADENorm(in_channels, num_classes, hidden, plain)
             self.conv_s = SpectralConv2d(in_channels, out_channels, 1, bias=False)
+        self.plain = plain
 
     def forward(self, x, layout, upsample: bool):
         """layout: `layout_at` the output's size, which is twice that of x with nearest upsampling first."""
-        if upsample and not self.learned_shortcut:
+        if upsample and (self.plain or not self.learned_shortcut):  # else the norms do it, without writing it down
             x, upsample = F.interpolate(x, scale_factor=2, mode="nearest"), False
-        moments = batch_moments(x) if self.training else None  # two of the norms see the same x
+        moments = batch_moments(x) if self.training and not self.plain else None  # two of the norms see the same x
         shortcut = self.conv_s(self.norm_s(x, layout, upsample, moments=moments)) if self.learned_shortcut else x
         x = self.conv_0(self.norm_0(x, layout, upsample, LEAK, moments))
         x = self.conv_1(self.norm_1(x, layout, leak=LEAK))
@@ -50,6 +52,8 @@ class SPADEGenerator(nn.Module):
         hidden: int = 128,  # width of the modulations' hidden layer
         style_dim: int = 0,  # > 0: start from a style vector instead of from the layout
         gain: float = 0.02,  # of the initial weights: nothing that a trained generator would need to know
+        plain: bool = False,  # operations as PyTorch has them, for exports and to compare with; one process
+        neighbourhoods_on: tuple[str, ...] = ("cpu",),  # types of devices where hard layouts become neighbourhoods
     ):
         super().__init__()
         self.arguments = dict(
@@ -64,6 +68,7 @@ class SPADEGenerator(nn.Module):
         if upsamplings not in UPSAMPLINGS.values() or height % 2**upsamplings or width % 2**upsamplings:
             raise ValueError(f"{upsamplings} upsamplings do not lead to an image of {height}x{width}")
         self.num_classes, self.hidden = num_classes, hidden
+        self.plain, self.neighbourhoods_on = plain, neighbourhoods_on
         self.upsamplings, self.style_dim = upsamplings, style_dim
         self.start_size = (height >> upsamplings, width >> upsamplings)
         start = 16 * channels
@@ -73,7 +78,7 @@ class SPADEGenerator(nn.Module):
             self.stem = nn.Conv2d(num_classes, start, 3, padding=1)
 
         def block(in_multiple, out_multiple):
-            return ResidualBlock(in_multiple * channels // 2, out_multiple * channels // 2, num_classes, hidden)
+            return ResidualBlock(in_multiple * channels // 2, out_multiple * channels // 2, num_classes, hidden, plain)
 
         self.head, self.mid_0, self.mid_1 = block(32, 32), block(32, 32), block(32, 32)
         widths = [32, 16, 8, 4, 2] + ([1] if upsamplings == 7 else [])  # in halves of `channels`
@@ -90,6 +95,8 @@ class SPADEGenerator(nn.Module):
         style: float [N,style_dim], needed exactly if the generator has a style_dim.
         """
         norm_semantics = semantics if norm_semantics is None else norm_semantics
+        if self.plain and norm_semantics.dtype == torch.uint8:
+            norm_semantics = one_hot(norm_semantics, self.num_classes)
         h, w = self.start_size
         if self.style_dim:
             x = self.stem(style).unflatten(1, (-1, h, w))  # [N,16*channels,h,w]
@@ -98,13 +105,19 @@ class SPADEGenerator(nn.Module):
 
         blocks = [(self.head, False), (self.mid_0, True), (self.mid_1, self.upsamplings > 5)]
         blocks += [(block, True) for block in self.ups]
-        layout = layout_at(norm_semantics, h, w, self.num_classes, self.hidden)
+        layout = self.layout_at(norm_semantics, h, w)
         for block, upsample in blocks:
             if upsample:
                 h, w = 2 * h, 2 * w
-                layout = layout_at(norm_semantics, h, w, self.num_classes, self.hidden)  # once per resolution
+                layout = self.layout_at(norm_semantics, h, w)  # once per resolution
             x = block(x, layout, upsample)
         return torch.tanh(widened(self.to_rgb(F.leaky_relu_(x, LEAK))))
+
+    def layout_at(self, semantics, height, width):
+        """What the normalisations of one resolution share; plain ones resize the semantics for themselves."""
+        if self.plain:
+            return semantics
+        return layout_at(semantics, height, width, self.num_classes, self.hidden, self.neighbourhoods_on)
 
 
 class PatchDiscriminator(nn.Module):

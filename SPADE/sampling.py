@@ -29,7 +29,7 @@ def in_batches(draw, *inputs):
     kernels in any case.
     """
     first = next(value for value in inputs if value is not None)
-    size = ROWS[first.device.type]
+    size = ROWS.get(first.device.type, ROWS["cuda"])
     drawn = []
     for start in range(0, len(first), size):
         rows = [None if value is None else value[start : start + size] for value in inputs]

@@ -1,4 +1,9 @@
-"""python -m SPADE.test: scores and pictures of stage 2 alone, on real layouts."""
+"""python -m SPADE.test: scores and pictures of stage 2 alone, on real layouts.
+
+Examples:
+    python -m SPADE.test --name camvid_spade
+    python -m SPADE.test --name camvid_spade --epoch 6 --num_eval 101 --no_fid
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +66,7 @@ def run(config: TestSettings) -> dict:
 
 @exit_on_user_error
 def main(arguments=None):
-    run(settings.parse(TestSettings, arguments, "SPADE.test"))
+    run(settings.parse(TestSettings, arguments, "SPADE.test", __doc__))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,9 @@
-"""python -m SPADE.train: stage 2, SPADE learns to draw the photograph of a real layout (Park et al., CVPR 2019)."""
+"""python -m SPADE.train: stage 2, SPADE learns to draw the photograph of a real layout (Park et al., CVPR 2019).
+
+Examples:
+    python -m SPADE.train --store packed/camvid --name camvid_spade --batch_size 4 --no_vgg_loss
+    torchrun --nproc_per_node 8 -m -- SPADE.train --store packed/cityscapes --name cityscapes_spade --upsampling more
+"""
 
 from pathlib import Path
 
@@ -14,7 +19,7 @@ from SPADE.engine import loop
 from SPADE.engine.data import data_record, spread_pairs
 from SPADE.engine.device import evaluating, pick, place, seed_everything, to_device
 from SPADE.engine.distributed import rank, start, world_size
-from SPADE.engine.images import colour_layouts, from_uint8, sheet, to_uint8
+from SPADE.engine.images import colour_layouts, from_uint8, sheet
 from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.schedule import in_epochs
 from SPADE.engine.state import TrainingState, averaged_copy
@@ -24,6 +29,7 @@ from SPADE.evaluation.scores import begin, score_real_layouts
 from SPADE.networks import UPSAMPLINGS, MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
 from SPADE.perceptual import VGG19Features
 from SPADE.pretrained import vgg19_weights
+from SPADE.sampling import render
 from SPADE.settings import SpadeSettings, check
 
 STAGE, PREFIX = "spade", "spade"
@@ -140,9 +146,11 @@ def train(config: SpadeSettings, store, device, vgg, score) -> Path:
 def pictures(generator, store, device, encoder=None, num: int = 8):
     """Layouts, images drawn from them, real images, one below the other: uint8 [3,...]. From the reference split."""
     images, labels = spread_pairs(store[store.reference], num)
-    with evaluating(generator, *([encoder] if encoder else [])):
-        style = encoder(from_uint8(images.to(device)))[0] if encoder else None
-        drawn = to_uint8(generator(labels.to(device), style=style))
+    style = None
+    if encoder:
+        with evaluating(encoder):
+            style = encoder(from_uint8(images.to(device)))[0]
+    drawn = render(generator, labels, range(len(labels)), style)
     return sheet([colour_layouts(labels, torch.from_numpy(store.label_space.colours)), drawn, images])
 
 
@@ -164,7 +172,7 @@ def run(config: SpadeSettings) -> Path:
 
 @exit_on_user_error
 def main(arguments=None):
-    path = run(settings.parse(SpadeSettings, arguments, "SPADE.train"))
+    path = run(settings.parse(SpadeSettings, arguments, "SPADE.train", __doc__))
     if rank() == 0:
         print(f"SPADE saved to {path}")
 

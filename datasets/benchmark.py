@@ -4,9 +4,12 @@ Draws a few frames of 1024x2048, saves them as PNGs, packs them at 256x512, and 
   layouts  label maps at 64x128 from the store, and from the label PNG (decode, remap, nearest)
   pairs    images with labels at 256x512 and flips from the store, and from both PNGs (decode, remap, resize)
 Files are in the system's cache in all four cases.
+
+Examples:
+    python -m datasets.benchmark --pairs 2048
+    python -m datasets.benchmark --seconds 10
 """
 
-import argparse
 import contextlib
 import os
 import tempfile
@@ -15,8 +18,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from datasets.errors import UserError, exit_on_user_error
+from datasets.errors import exit_on_user_error
 from datasets.files import read_image, read_label
+from datasets.flags import Parser, number
 from datasets.labels import load_space
 from datasets.packed import open_store
 from datasets.reader import Reader
@@ -31,20 +35,17 @@ TARGET_RATIO = 30
 SPACE = load_space("toy_street")
 
 
-def parse_arguments(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m datasets.benchmark", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--pairs", type=int, default=512, help="pairs in the store, half a MB each (default 512)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="time for each of the four figures (default 3)")
-    return parser.parse_args(argv)
+def make_parser() -> Parser:
+    parser = Parser("python -m datasets.benchmark", __doc__)
+    pairs, seconds = number(int, at_least=64), number(float, above=0)  # a batch of layouts are 64
+    parser.add_argument("--pairs", type=pairs, default=512, help="pairs in the store, half a MB each")
+    parser.add_argument("--seconds", type=seconds, default=3.0, help="time for each of the four figures")
+    return parser
 
 
 @exit_on_user_error
 def main(argv=None) -> None:
-    args = parse_arguments(argv)
-    if args.pairs < 64:
-        raise UserError(f"--pairs {args.pairs}: fewer than a batch of layouts; use at least 64")
+    args = make_parser().parse_args(argv)
     with on_one_core(), tempfile.TemporaryDirectory() as directory:
         sources = save_sources(Path(directory))
         reader = Reader(pack_repeatedly(sources, Path(directory) / "store", args.pairs), seed=0)

@@ -1,37 +1,40 @@
 """python -m datasets.doctor STORE, or --images DIR --labels DIR: what is in the data, and what to mend.
 
 Ends with `ok` and exit status 0, or with the list of what to mend and exit status 1.
+
+Examples:
+    python -m datasets.doctor packed/camvid --report camvid.html
+    python -m datasets.doctor --images photos --labels masks --labelspace classes.json
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 from datasets.disk import replacing
 from datasets.errors import UserError, exit_on_user_error
 from datasets.examine import Examination, examine_folders, examine_store
+from datasets.flags import Parser, number
 from datasets.labels import load_space
 from datasets.packing import available_cores
 from datasets.report import page
-from datasets.sources.folder import add_pair_arguments, endings
+from datasets.sources.folder import add_pair_arguments, endings, ignored_ids
 
 LISTED = 10  # problems of a kind that are printed
 
 
-def parse_arguments(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m datasets.doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def make_parser() -> Parser:
+    parser = Parser("python -m datasets.doctor", __doc__)
     parser.add_argument("store", nargs="?", help="a packed store")
     add_pair_arguments(parser, required=False)
     parser.add_argument("--report", help="HTML file to write: classes, pictures over layouts, the worst files")
-    parser.add_argument("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
-    return parser.parse_args(argv)
+    parser.add_argument("--workers", type=number(int, at_least=1), help="processes; default all cores")
+    parser.set_defaults(workers=available_cores())
+    return parser
 
 
 @exit_on_user_error
 def main(argv=None) -> None:
-    args = parse_arguments(argv)
+    args = make_parser().parse_args(argv)
     if bool(args.store) == bool(args.images or args.labels) or bool(args.images) != bool(args.labels):
         raise UserError("datasets.doctor: wants either STORE or both --images and --labels; give one of the two")
     if args.store:
@@ -39,7 +42,18 @@ def main(argv=None) -> None:
     else:
         space = load_space(args.labelspace) if args.labelspace else None
         palette = args.palette if space else "ids"
-        found = examine_folders(Path(args.images), Path(args.labels), endings(args), space, palette, args.workers)
+        ignored = ignored_ids(args)
+        space = space and space.ignoring(ignored, "ignore")
+        found = examine_folders(
+            Path(args.images),
+            Path(args.labels),
+            endings(args),
+            space,
+            palette,
+            args.workers,
+            ignored,
+            args.most_ignored,
+        )
     if args.report:
         write_report(Path(args.report), page(found))
     print("\n".join(summary(found)))
@@ -70,7 +84,7 @@ def class_table(found: Examination) -> list[str]:
     """One line per class: share of pixels in each split, and how many pairs have it."""
     if not found.pixels:
         return []
-    width = max(len(name) for name in found.class_names)
+    width = max(map(len, found.class_names), default=0)
     lines = ["classes  " + " " * width + "".join(f"{split:>10} {'pairs':>6}" for split in found.pixels)]
     for i, name in enumerate(found.class_names):
         shares = "".join(

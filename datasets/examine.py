@@ -13,16 +13,19 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from datasets.errors import UserError
-from datasets.files import read_image, read_label, read_label_pixels, read_raw_ids, scan_files, without_partner
-from datasets.labels import LabelSpace, OutsideTable, colourise, distinct_colours
+from datasets.files import read_classes, read_image, read_label, read_label_pixels, read_raw_ids
+from datasets.folders import nothing_found, scan_pairs, without_partner
+from datasets.labels import LabelSpace, OutsideTable, colourise, space_of_ids
 from datasets.packed import PREPARE_AGAIN, Split, open_store
 from datasets.packing import in_parallel
+from datasets.scattered import count_ids, describe_scattered
 from datasets.sources.folder import split_of_folder
 from datasets.sources.pairs import check_equal_sizes
 
-UNUSABLE, OUTSIDE, SIZES, LONELY, NAMES, DUPLICATE, DAMAGED, EMPTY = (
+UNUSABLE, OUTSIDE, SCATTERED, SIZES, LONELY, NAMES, DUPLICATE, DAMAGED, EMPTY = (
     "files that cannot be used",
     "labels outside the table",
+    "ids that are no classes",
     "images and labels of different size",
     "files without partner",
     "file names",
@@ -67,6 +70,21 @@ class Examination:
             if absent:
                 self.notes.append(f"{split}: {len(absent)} classes never appear: {', '.join(absent)}")
 
+    def note_scattered(self, counts: np.ndarray) -> None:
+        """counts: the sum of count_ids over labels that came without a table"""
+        doubt = describe_scattered(counts)
+        if doubt:
+            self.problems.append(Problem(SCATTERED, doubt))
+
+    def note_ignored(self, shares: list[float], too_much: list[str]) -> None:
+        if any(shares):
+            self.notes.append(
+                f"{100 * np.mean(shares):.2g} % of pixels are ignored and take the class of the nearest that has one"
+            )
+        if too_much:
+            more = f" and {len(too_much) - 5} more" if len(too_much) > 5 else ""
+            self.notes.append(f"{len(too_much)} pairs are left out, ignored too much: {', '.join(too_much[:5])}{more}")
+
     def note_duplicates(self, names_by_digest: dict[bytes, list[str]]) -> None:
         for first, *copies in names_by_digest.values():
             if copies:
@@ -84,14 +102,16 @@ def examine_store(path: Path) -> Examination:
     title = f"{path}: {store.name}, {store.height}x{store.width}, {space.num_classes} classes"
     found = Examination(title, space.names, space.colours)
     digests: dict[bytes, list[str]] = {}
+    counts = np.zeros((2, 256), np.int64)
     for split in store.splits.values():
         tasks = [(split, i, space.num_classes) for i in range(len(split))]
-        for (_, i, _), (class_pixels, digest, damage) in zip(
+        for (_, i, _), (of_pair, digest, damage) in zip(
             tasks, in_parallel(_examine_packed_pair, tasks, 1, f"reading {split.name}"), strict=True
         ):
             found.pairs[split.name] += 1
             found.sizes[split.size(i)] += 1
-            found.count(split.name, class_pixels)
+            found.count(split.name, of_pair[0, : space.num_classes])
+            counts += of_pair
             digests.setdefault(digest, []).append(f"{split.name}/{split.names[i]}")
             if damage:
                 message = f"{path}: pair {split.names[i]} of split {split.name} {damage}; {PREPARE_AGAIN}"
@@ -100,6 +120,8 @@ def examine_store(path: Path) -> Examination:
             for i in _spread(len(split), SHEET_PAIRS // len(store.splits)):
                 image, labels = split.image(i).transpose(1, 2, 0), split.layout(i)
                 found.sheet.append(_thumbnails(f"{split.name}/{split.names[i]}", image, labels, space.colours))
+    if space.is_as_found:
+        found.note_scattered(counts)
     found.note_duplicates(digests)
     found.note_absent_classes()
     found.notes.append(f"scores are measured against split '{store.reference}'")
@@ -107,16 +129,16 @@ def examine_store(path: Path) -> Examination:
 
 
 def _examine_packed_pair(task: tuple[Split, int, int]) -> tuple[np.ndarray, bytes, str | None]:
-    """(pixels of each class [C], digest of the image, what is wrong with it)"""
+    """(counts of the train ids [2,256], digest of the image, what is wrong with it)"""
     split, i, num_classes = task
     image, labels = split.image(i), split.layout(i)
-    counts = np.bincount(labels.reshape(-1), minlength=num_classes)
+    counts = count_ids(labels)
     damage = None
     if zlib.crc32(labels, zlib.crc32(image)) != split.crc32[i]:
         damage = "is not what was written (its checksum differs)"
-    elif len(counts) > num_classes:
+    elif counts[0, num_classes:].any():
         damage = f"has the train id {labels.max()}, and there are {num_classes} classes"
-    return counts[:num_classes], hashlib.blake2b(image).digest(), damage
+    return counts, hashlib.blake2b(image).digest(), damage
 
 
 # --- folders of images and labels
@@ -136,27 +158,30 @@ def examine_folders(
     space: LabelSpace | None,
     palette: str | None,
     workers: int,
+    ignored: tuple[int, ...] = (),
+    most_ignored: float = 1.0,
 ) -> Examination:
-    """`space` None: ids as they are found."""
+    """`space` None: ids as they are found, but those that are ignored."""
     found = Examination(f"{images} with {labels}")
-    image_files, image_problems = scan_files(images, endings[0])
-    label_files, label_problems = scan_files(labels, endings[1])
-    found.problems += [Problem(NAMES, str(e)) for e in image_problems + label_problems]
+    image_files, label_files, problems = scan_pairs(images, labels, endings)
+    found.problems += [Problem(NAMES, str(e)) for e in problems]
     for directory, files, wanted in ((images, image_files, endings[0]), (labels, label_files, endings[1])):
-        if not files:
-            found.problems.append(Problem(EMPTY, f"{directory}: no *{', *'.join(wanted)} files in it; check the path"))
+        if not files and not problems:
+            found.problems.append(Problem(EMPTY, str(nothing_found(directory, wanted))))
     found.problems += [Problem(LONELY, str(e)) for e in without_partner(image_files, label_files)]
     pairs = [Pair(key, image_files[key], label_files[key]) for key in sorted(image_files.keys() & label_files.keys())]
 
-    tasks = [(pair, space, palette) for pair in pairs]
+    tasks = [(pair, space, palette, ignored) for pair in pairs]
     results = list(in_parallel(_examine_pair, tasks, workers, "examining pairs"))
     if space is None:
-        ids = np.flatnonzero(sum((r.class_pixels for r in results if r.class_pixels is not None), np.zeros(256, int)))
-        found.class_names = tuple(f"id_{i}" for i in ids)
-        found.colours = np.array(distinct_colours(max(1, len(ids))), np.uint8)
+        counts = sum((r.counts for r in results if r.counts is not None), np.zeros((2, 256), np.int64))
+        ids = np.flatnonzero(counts[0])
+        space, palette = space_of_ids("as found", ids.tolist(), ignored), "ids"
+        found.note_scattered(counts)
     else:
-        ids, found.class_names, found.colours = np.arange(space.num_classes), space.names, space.colours
-    good = _tally(found, pairs, results, ids)
+        ids = np.arange(space.num_classes)
+    found.class_names, found.colours = space.names, space.colours
+    good = _tally(found, pairs, results, ids, most_ignored)
     palettes = [pair.label for pair, result in zip(pairs, results, strict=True) if result.has_palette]
     if palettes:
         found.notes.append(
@@ -165,16 +190,18 @@ def examine_folders(
     if len(found.sizes) > 1:
         found.notes.append("pictures of several sizes: each is cropped to the store's proportions and resized")
     for pair in (good[i] for i in _spread(len(good), SHEET_PAIRS)):
-        train_ids = read_label(pair.label, space, palette) if space else np.searchsorted(ids, read_raw_ids(pair.label))
-        found.sheet.append(_thumbnails(pair.name, read_image(pair.image), train_ids, found.colours))
+        image, train_ids = read_image(pair.image), read_label(pair.label, space, palette)
+        found.sheet.append(_thumbnails(pair.name, image, train_ids, found.colours))
     outside = sorted((p for p in found.problems if p.kind == OUTSIDE), key=lambda p: -p.pixels)
     found.problems = [p for p in found.problems if p.kind != OUTSIDE] + outside  # worst first
     found.offenders = [_mark_outside(p, space, palette) for p in outside[:OFFENDERS]]
     return found
 
 
-def _tally(found: Examination, pairs: list[Pair], results: list[PairResult], ids: np.ndarray) -> list[Pair]:
-    """Adds up what was found of each pair; returns those without a problem."""
+def _tally(
+    found: Examination, pairs: list[Pair], results: list[PairResult], ids: np.ndarray, most_ignored: float
+) -> list[Pair]:
+    """Adds up what was found of each pair; returns those without a problem that will be packed."""
     digests: dict[bytes, list[str]] = {}
     for pair, result in zip(pairs, results, strict=True):
         split = _split_of(pair.name)
@@ -182,33 +209,40 @@ def _tally(found: Examination, pairs: list[Pair], results: list[PairResult], ids
         found.problems += result.problems
         if result.digest:
             digests.setdefault(result.digest, []).append(str(pair.image))
-        if result.class_pixels is not None:
-            found.count(split, result.class_pixels[ids])
+        if result.counts is not None:
+            found.count(split, result.counts[0, ids])
         if result.size:
             found.sizes[result.size] += 1
     found.note_duplicates(digests)
     found.note_absent_classes()
-    return [pair for pair, result in zip(pairs, results, strict=True) if not result.problems]
+    too_much = [pair.name for pair, r in zip(pairs, results, strict=True) if r.ignored > most_ignored or r.ignored == 1]
+    found.note_ignored([result.ignored for result in results], too_much)
+    return [pair for pair, r in zip(pairs, results, strict=True) if not r.problems and pair.name not in too_much]
 
 
 @dataclass(frozen=True)
 class PairResult:
     size: tuple[int, int] | None
-    class_pixels: np.ndarray | None  # [256], by train id, or by raw id where there is no table
+    counts: np.ndarray | None  # [2,256] of count_ids, by train id, or by raw id where there is no table
+    ignored: float  # share of pixels, which are not counted
     digest: bytes | None  # of the image's pixels
     has_palette: bool
     problems: list[Problem]
 
 
-def _examine_pair(task: tuple[Pair, LabelSpace | None, str | None]) -> PairResult:
-    pair, space, palette = task
-    problems, image, labels = [], None, None
+def _examine_pair(task: tuple[Pair, LabelSpace | None, str | None, tuple[int, ...]]) -> PairResult:
+    pair, space, palette, no_class = task
+    problems, image, labels, ignored = [], None, None, np.zeros((1, 1), bool)
     try:
         image = read_image(pair.image)
     except UserError as error:
         problems.append(Problem(UNUSABLE, str(error)))
     try:
-        labels = read_label(pair.label, space, palette) if space else read_raw_ids(pair.label)
+        if space:
+            labels, ignored = read_classes(pair.label, space, palette)
+        else:
+            labels = read_raw_ids(pair.label)
+            ignored = np.isin(labels, no_class)
     except OutsideTable as error:
         problems.append(Problem(OUTSIDE, str(error), error.pixels, pair.label))
     except UserError as error:
@@ -220,7 +254,8 @@ def _examine_pair(task: tuple[Pair, LabelSpace | None, str | None]) -> PairResul
             problems.append(Problem(SIZES, str(error)))
     return PairResult(
         size=None if image is None else image.shape[:2],
-        class_pixels=None if labels is None else np.bincount(labels.reshape(-1), minlength=256),
+        counts=None if labels is None else count_ids(labels, but=ignored),
+        ignored=float(ignored.mean()),
         digest=None if image is None else hashlib.blake2b(image.tobytes() + str(image.shape).encode()).digest(),
         has_palette=labels is not None and read_label_pixels(pair.label)[1] is not None,
         problems=problems,
@@ -239,10 +274,11 @@ def _mark_outside(problem: Problem, space: LabelSpace, palette: str | None) -> t
         pixels = colours[pixels]
     if pixels.ndim == 3:
         as_number = np.array([1 << 16, 1 << 8, 1])
-        known, shown = np.isin(pixels @ as_number, space.colours @ as_number), pixels
+        listed = [*space.colours.tolist(), *(v for v in space.ignored if isinstance(v, tuple))]
+        known, shown = np.isin(pixels @ as_number, np.array(listed) @ as_number), pixels
     else:
-        known = np.isin(pixels, [i for c in space.classes for i in c.raw_ids])
-        shown = colourise(dataclasses.replace(space, unlisted=0).remap(pixels, problem.label), space.colours)
+        known = np.isin(pixels, [i for c in space.classes for i in c.raw_ids] + [*space.ignored_ids])
+        shown = colourise(dataclasses.replace(space, unlisted=0).classify(pixels, problem.label)[0], space.colours)
     outside = _shrink(np.where(known, 0, 255).astype(np.uint8), Image.Resampling.BOX)
     outside = np.asarray(Image.fromarray(outside).filter(ImageFilter.MaxFilter(3))) > 0
     dim = _shrink(shown, Image.Resampling.NEAREST) // 2

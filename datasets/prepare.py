@@ -1,4 +1,9 @@
-"""python -m datasets.prepare NAME ... --out STORE: checks, remaps, crops and resizes a data set into a packed store."""
+"""python -m datasets.prepare NAME ... --out STORE: checks, remaps, crops and resizes a data set into a packed store.
+
+Examples:
+    python -m datasets.prepare camvid --source ~/data/camvid --out packed/camvid
+    python -m datasets.prepare folder --images photos --labels masks --labelspace classes.json --out packed/mine
+"""
 
 import argparse
 import signal
@@ -6,6 +11,7 @@ import sys
 from pathlib import Path
 
 from datasets.errors import UserError, exit_on_user_error
+from datasets.flags import Parser
 from datasets.packing import available_cores, pack
 from datasets.sources import ade_indoor, camvid, cityscapes, cityscapes_25k, drawn, folder
 from datasets.writing import check_size
@@ -20,18 +26,22 @@ SOURCES = {
 }
 
 
-def parse_arguments(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m datasets.prepare", description=__doc__)
+def make_parser() -> Parser:
+    parser = Parser("python -m datasets.prepare", __doc__)
     names = parser.add_subparsers(dest="dataset", required=True, metavar="NAME")
     for name, source in SOURCES.items():
-        own = names.add_parser(name, help=source.__doc__.splitlines()[0], description=source.__doc__,
-                               formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+        own = names.add_parser(name, help=source.__doc__.splitlines()[0], description=source.__doc__)
         own.add_argument("--out", required=True, help="the store to write; must not exist")
-        own.add_argument("--height", type=int, help="rows of images and layouts, a power of two")
-        own.add_argument("--width", type=int, help="once or twice the height (default: the data set's own proportions)")
-        own.add_argument("--workers", type=int, default=available_cores(), help="processes (default: all cores)")
+        own.add_argument("--height", type=int, help="rows of images and layouts, a power of two from 4")
+        own.add_argument("--width", type=int, help="once or twice the height; default the data set's own proportions")
+        own.add_argument("--workers", type=int, help="processes, from 1; default all cores")
         source.add_arguments(own)
-    args = parser.parse_args(argv)
+        own.set_defaults(workers=available_cores())
+    return parser
+
+
+def parse_arguments(argv=None) -> argparse.Namespace:
+    args = make_parser().parse_args(argv)
     if args.width is None:
         args.width = args.aspect * args.height  # of the source, by set_defaults
     return args

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from datasets import prepare
-from SPADE import winograd
+from SPADE.ops import winograd
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from datasets.errors import UserError
-from datasets.files import LABEL_SUFFIXES, find_files, read_image, read_label_pixels, read_raw_ids
+from datasets.files import LABEL_SUFFIXES, read_image, read_label_pixels, read_raw_ids
+from datasets.folders import find_files
 from SBGAN.model import Model
 from SPADE.engine.images import from_uint8
 
@@ -22,7 +23,7 @@ def read_layout(path: Path, label_space, kind: str) -> np.ndarray:
         raise UserError(f"{path}: ids in grey values, wanted colours; say --layout_kind train_ids or raw_ids")
     if palette is not None:
         if kind == "colours" or shows_classes(pixels, palette, label_space, kind):
-            return label_space.remap_palette(pixels, palette, path)
+            return label_space.classify_palette(pixels, palette, path)[0]
         if kind == "train_ids" and label_space.is_own_palette(pixels, palette):
             return pixels
     labels = read_raw_ids(path)

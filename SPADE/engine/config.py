@@ -1,40 +1,13 @@
 """Settings: one frozen dataclass per program, its command line made from its fields, saved as JSON."""
 
-import argparse
 import dataclasses
 import json
-import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args, get_type_hints
 
 from datasets.disk import replacing
 from datasets.errors import UserError
-
-
-@dataclass(frozen=True)
-class Range:
-    """The numbers that a setting may be; they are finite in any case."""
-
-    at_least: float | None = None
-    above: float | None = None
-    at_most: float | None = None
-    power_of_two: bool = False
-
-    def __contains__(self, value) -> bool:
-        return (
-            math.isfinite(value)
-            and (self.at_least is None or value >= self.at_least)
-            and (self.above is None or value > self.above)
-            and (self.at_most is None or value <= self.at_most)
-            and (not self.power_of_two or (value > 0 and value & (value - 1) == 0))
-        )
-
-    def __str__(self) -> str:
-        limits = ("at least", self.at_least), ("above", self.above), ("at most", self.at_most)
-        words = ["a power of two"] if self.power_of_two else []
-        words += [f"{word} {limit}" for word, limit in limits if limit is not None]
-        return ", ".join(words) or "a finite number"
+from datasets.flags import Parser, Range, Switch
 
 
 def setting(default=dataclasses.MISSING, help="", choices=None, harmless=False, also=(), **limits):
@@ -51,24 +24,6 @@ def harmless(default=dataclasses.MISSING, help="", choices=None, **limits):
     return setting(default, help, choices, harmless=True, **limits)
 
 
-class Parser(argparse.ArgumentParser):
-    """Complains as all programs here do, and shows its description as it is written."""
-
-    def __init__(self, program: str, description: str | None = None):
-        layout = argparse.RawDescriptionHelpFormatter
-        super().__init__(prog=program, description=description, allow_abbrev=False, formatter_class=layout)
-
-    def error(self, message):
-        raise UserError(f"{self.prog}: {message}; see --help")
-
-
-class Switch(argparse.Action):
-    """A boolean `x` has the flags --x and --no_x."""
-
-    def __call__(self, parser, namespace, values, option_string=None):
-        setattr(namespace, self.dest, option_string == f"--{self.dest}")
-
-
 def parse(cls, arguments=None, program=None, description=None):
     """Command line -> instance of the settings dataclass, whose numbers are all in their ranges.
 
@@ -80,11 +35,11 @@ def parse(cls, arguments=None, program=None, description=None):
 
 
 def make_parser(cls, program=None, description=None) -> Parser:
-    parser = Parser(program, description)
+    parser = Parser(f"python -m {program}", description)
     for field in dataclasses.fields(cls):
         add_flag(parser, field, get_type_hints(cls)[field.name])
     needed = [field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING]
-    parser.usage = " ".join([f"python -m {program}", *(f"--{name} {name.upper()}" for name in needed), "[more flags]"])
+    parser.usage = " ".join([parser.prog, *(f"--{name} {name.upper()}" for name in needed), "[more flags]"])
     return parser
 
 

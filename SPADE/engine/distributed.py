@@ -87,18 +87,6 @@ def total(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
-class Total(torch.autograd.Function):
-    """The same, differentiable: what a process adds goes into the losses of all, so gradients are summed alike."""
-
-    @staticmethod
-    def forward(ctx, x):
-        return total(x.clone())
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return total(gradient.clone())
-
-
 def average_gradients(gradients: list, report):
     """Replaces each gradient by its mean over the processes; returns the sum of their reports. One message for both."""
     if world_size() == 1:
@@ -150,20 +138,3 @@ def shared_out(function, num: int) -> dict | None:
 def barrier():
     if world_size() > 1:
         dist.barrier()
-
-
-def batch_norm(x, running_mean, running_var, training: bool, momentum: float = 0.1, eps: float = 1e-5):
-    """Batch norm without affine map of x [N,K,h,w], with the statistics of all processes' batches together.
-
-    Differentiable: a gradient also flows through the statistics to the other processes' inputs.
-    """
-    if not training or world_size() == 1:
-        return torch.nn.functional.batch_norm(x, running_mean, running_var, None, None, training, momentum, eps)
-    count = x.numel() // x.shape[1] * world_size()
-    mean = Total.apply(x.mean((0, 2, 3))) / world_size()  # [K]
-    centred = x - mean[:, None, None]
-    variance = Total.apply(centred.square().mean((0, 2, 3))) / world_size()  # [K]
-    with torch.no_grad():
-        running_mean.lerp_(mean, momentum)
-        running_var.lerp_(variance * (count / (count - 1)), momentum)
-    return centred * torch.rsqrt(variance + eps)[:, None, None]

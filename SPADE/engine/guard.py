@@ -5,33 +5,12 @@ import math
 import torch
 
 from datasets.errors import UserError
+from SPADE.engine.buffers import Buffers
 from SPADE.engine.distributed import rank
 from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.watch import waiting_for_others
 
 MOST_IN_A_ROW = 20
-
-
-class Buffers:
-    """All buffers of some networks as one tensor, so that they are kept and put back by one operation."""
-
-    def __init__(self, networks):
-        named = [entry for network in networks for entry in network.named_buffers() if entry[1].is_floating_point()]
-        named.sort(key=lambda entry: entry[0].rpartition(".")[2] in ("u", "v"))  # spectral vectors last
-        sizes = [buffer.numel() for _, buffer in named]
-        self.spectra_from = sum(b.numel() for name, b in named if name.rpartition(".")[2] not in ("u", "v"))
-        self.all = torch.cat([buffer.flatten() for _, buffer in named]) if named else torch.empty(0)
-        for (_, buffer), view in zip(named, self.all.split(sizes) if named else (), strict=True):
-            buffer.set_(view.view_as(buffer))
-        self.good = self.all.clone()  # as the last good descent left them
-
-    def rewind_spectra(self):
-        self.all[self.spectra_from :] = self.good[self.spectra_from :]
-
-    def keep_unless(self, bad):
-        """bad: bool [], on the device. Forward passes have written buffers; after a bad one they are put back."""
-        self.good = torch.where(bad, self.good, self.all)
-        self.all.copy_(self.good)
 
 
 class Guard:
@@ -43,7 +22,7 @@ class Guard:
 
     def __init__(self, networks, skipped: dict, folder: RunFolder):
         self.buffers = Buffers(networks)
-        self.rewind_spectra = self.buffers.rewind_spectra
+        self.rewind_estimates = self.buffers.rewind_estimates
         self.skipped, self.folder = skipped, folder
         self.in_a_row, self.first = {}, {}  # by kind of descent: bad ones in a row, name of the first bad term
         self.unread = None  # kind, names and report of the last descent, and the event that says it has arrived

@@ -1,21 +1,88 @@
 """TensorBoard and the progress bar. Logging that fails is said once and never ends a run."""
 
+import json
+import re
 import time
 from datetime import datetime
 from pathlib import Path
 
 import torch
-from torch.utils.tensorboard import SummaryWriter  # its flush waits for what is queued; tensorboardX's does not
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tqdm import tqdm
 
 from SPADE.engine.distributed import rank
 
 
-class RunLog:
-    """Scalars and pictures of one run under logs/<name>/<date-time>; x axis: images seen. On process 0.
+class EventFile:
+    """An event file of tensorboardX in which everything is as soon as it has been added.
 
-    One name is one curve: a run writes on in its newest folder, where what an earlier process wrote beyond `start`
-    images is purged. For a second curve give a second name.
+    Its SummaryWriter leaves that to a thread and a queue: what is queued is lost when the process is killed, and where
+    the disk is full the thread dies, and the training waits for it for ever.
+    """
+
+    def __init__(self, folder: Path, suffix: str, purge_from: int | None = None):
+        """purge_from: what earlier files of the folder have from there on is not shown."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.file = EventsWriter(str(folder / "events"), suffix)
+        if purge_from is not None:
+            self.add(Event(step=purge_from, session_log=SessionLog(status=SessionLog.START)))
+
+    def add(self, event: Event):
+        event.wall_time = time.time()
+        self.file.write_event(event)
+        self.file.flush()
+
+    def add_scalar(self, name: str, value: float, images_seen: int):
+        self.add(Event(step=images_seen, summary=summary.scalar(name, value)))
+
+    def add_image(self, name: str, picture, images_seen: int):
+        """picture: uint8 [3,H,W], NumPy."""
+        self.add(Event(step=images_seen, summary=summary.image(name, picture)))
+
+    def close(self):
+        self.file.close()
+
+
+def own_log(record: Path, logs: Path, continued: bool) -> Path:
+    """The run's own folder in LOGS/NAME, made when the run begins and written down in `record`.
+
+    continued: has the run a checkpoint? One that kept no record logged into the newest folder with a time for its name.
+    """
+    try:
+        return logs / json.loads(record.read_text())["folder"]
+    except (OSError, ValueError, LookupError, TypeError):
+        older = [path.name for path in logs.glob("*") if re.fullmatch(r"\d{8}-\d{6}", path.name)] if continued else []
+    name = max(older) if older else new_folder(logs)
+    record.write_text(json.dumps({"folder": name}) + "\n")
+    return logs / name
+
+
+def recorded_logs(run: Path, logs: Path) -> list[Path]:
+    """What a run's folder says are its logs in LOGS/NAME; all that is there where it says nothing."""
+    names = [json.loads(record.read_text())["folder"] for record in sorted(run.glob("*_log.json"))]
+    return [logs / name for name in names] or [logs, *sorted(path for path in logs.glob("*") if path.is_dir())]
+
+
+def new_folder(logs: Path) -> str:
+    """Makes a folder with the time for its name."""
+    now = datetime.now().strftime("%Y%m%d-%H%M%S")
+    for name in (now, *(f"{now}-{number}" for number in range(2, 1000))):
+        try:
+            (logs / name).mkdir(parents=True)
+            break
+        except FileExistsError:  # of a run with other weights
+            continue
+        except OSError:  # what can't be logged is said when it is tried
+            break
+    return name
+
+
+class RunLog:
+    """Scalars and pictures of one run in a folder of its own; x axis: images seen. On process 0.
+
+    One run is one curve: what an earlier process of the run wrote beyond `start` images is purged.
     """
 
     def __init__(self, folder: Path, start: int = 0):
@@ -25,13 +92,9 @@ class RunLog:
             self.attempt(self.open, Path(folder), start)
 
     def open(self, folder, start):
-        runs = sorted(path for path in folder.glob("*") if path.is_dir())
-        if runs:
-            self.folder, purge_step = runs[-1], start + 1
-        else:
-            self.folder, purge_step = folder / datetime.now().strftime("%Y%m%d-%H%M%S"), None
+        continued = any(folder.glob("events*"))
         # A suffix, because two files of one second would have one name.
-        self.writer = SummaryWriter(str(self.folder), purge_step=purge_step, filename_suffix=f".{start:012d}")
+        self.writer = EventFile(folder, f".{start:012d}", purge_from=start + 1 if continued else None)
 
     def __enter__(self):
         return self
@@ -42,11 +105,6 @@ class RunLog:
     def close(self):
         if self.writer:
             self.attempt(self.writer.close)
-
-    def flush(self):
-        """Before a checkpoint, so that the log has everything up to there."""
-        if self.writer:
-            self.attempt(self.writer.flush)
 
     def attempt(self, action, *arguments):
         try:
@@ -64,10 +122,6 @@ class RunLog:
         """picture: uint8 [3,H,W]."""
         if self.writer:
             self.attempt(self.writer.add_image, name, picture.cpu().numpy(), images_seen)
-
-    def text(self, name: str, text: str):
-        if self.writer:
-            self.attempt(self.writer.add_text, name, text)
 
 
 class Progress:

@@ -55,10 +55,11 @@ def train(config: RunSettings, folder: RunFolder, training: Training, device) ->
         return training.update(step, partial(descend, guard=guard, autocast=precision))
 
     with (
+        folder,
         stop_requests() as stop,
         together(),
         deterministic(config.deterministic),
-        RunLog(Path(config.logs) / config.name, state.images_seen) as log,
+        RunLog(folder.log, state.images_seen) as log,
         Progress(folder.prefix, total, state.images_seen) as progress,
     ):
         # --- Memory: the heaviest step, rehearsed ---
@@ -102,7 +103,6 @@ def train(config: RunSettings, folder: RunFolder, training: Training, device) ->
             stop.agree()
             if step.checkpoint is not None or stop.signal or every(config.resume_every, step.number):
                 guard.read()
-                log.flush()
                 folder.save(state, step.checkpoint, **step.saved)
             if stop.signal:
                 stop.leave()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
+from SPADE.engine.buffers import Buffers
 from SPADE.engine.distributed import rank
-from SPADE.engine.guard import Buffers
 
 MIB = 2**20
 
@@ -17,7 +17,7 @@ class Rehearsal:
 
     def __init__(self, networks):
         self.buffers = Buffers(networks)
-        self.rewind_spectra = self.buffers.rewind_spectra
+        self.rewind_estimates = self.buffers.rewind_estimates
 
     def judge(self, kind, names, values, gradients):
         bad = torch.ones((), dtype=torch.bool, device=values.device)

@@ -1,21 +1,28 @@
-"""The checkpoints of one run: what it continues from, what it writes, what it may delete.
+"""The folders of one run: what it continues from, what it writes, what it may delete, where it logs.
 
+WEIGHTS/NAME/run.lock            held while the run is going on
 WEIGHTS/NAME/config.json         the settings
+WEIGHTS/NAME/PREFIX_log.json     which folder of LOGS/NAME is its log
 WEIGHTS/NAME/origin.json         checkpoints of other runs that this one started from; these are never deleted
 WEIGHTS/NAME/PREFIX_NUMBER.pt    as scheduled, NUMBER of epochs or iterations: for later stages, tests, people
 WEIGHTS/NAME/PREFIX_at_IMAGES.pt in between, after so many images seen: only to continue from
 """
 
+import contextlib
+import fcntl
 import json
 import os
 import re
+import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datasets.errors import UserError
 from SPADE.engine import checkpoint, warm_start
 from SPADE.engine import config as settings
+from SPADE.engine.config import require
 from SPADE.engine.distributed import from_first, rank
+from SPADE.engine.log import own_log
 from SPADE.engine.run_settings import RunSettings, reconcile
 from SPADE.engine.state import TrainingState
 
@@ -28,14 +35,38 @@ class Saved:
     content: dict
 
 
+def lock(folder: Path):
+    """The open file that holds the folder's lock: the system lets go of it when the process ends, however it does."""
+    file = open(folder / "run.lock", "a+")  # noqa: SIM115 (closed with the run)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().strip()
+        raise UserError(
+            f"{folder} belongs to a run that is going on ({holder}); wait for it, stop it, or pass another --name"
+        ) from None
+    except OSError as error:
+        print(f"warning: {folder} cannot be locked ({error.strerror}): begin no second run there", flush=True)
+    file.truncate(0)
+    print(f"process {os.getpid()} on {socket.gethostname()}", file=file, flush=True)
+    return file
+
+
 class RunFolder:
-    """Reads and writes on process 0. Opening it reads the newest whole checkpoint, if there is one."""
+    """Reads and writes on process 0. Opening it reads the newest whole checkpoint, if there is one.
+
+    The run is this process's alone from its opening to the end of a `with`, at the latest to the end of the process.
+    """
 
     def __init__(self, config: RunSettings, prefix: str, stage: str):
-        self.path = Path(config.weights) / config.name
+        single = config.name == Path(config.name).name and config.name not in ("", "..")
+        require(single, "name", repr(config.name), "the name of one folder, without a slash", "pass such a name")
+        self.path, self.logs = Path(config.weights) / config.name, Path(config.logs) / config.name
         self.prefix, self.stage = prefix, stage
         self.damaged: set[Path] = set()
-        self.saved: Saved | None = from_first(self._newest)
+        self.locks = []
+        self.saved: Saved | None = from_first(self._open)
         self.last_good = self.saved.path if self.saved else None  # newest checkpoint known to be whole
         self.source: warm_start.Source | None = None  # what a run without a checkpoint of its own begins from
 
@@ -58,11 +89,14 @@ class RunFolder:
             self.source = from_first(warm_start.read, start_from, self.stage)
         origin = [*origin, *([start_from] if start_from is not None else [])]
         self.config, self.data = config, data
-        if rank() == 0:
-            settings.save(config, self.path / "config.json")
-            if origin:
-                names = [os.path.relpath(path, self.path.parent) for path in origin]
-                (self.path / "origin.json").write_text(json.dumps(names) + "\n")
+        self.log = from_first(self._begin, origin)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        while self.locks:
+            self.locks.pop().close()
 
     def start_warm(self, state: TrainingState, class_axes: dict[str, int]):
         """Puts what fits of the model that the run begins from, if there is one. class_axes: see `warm_start.take`."""
@@ -99,6 +133,30 @@ class RunFolder:
         self.last_good = self.path / name
         self.damaged.discard(self.last_good)
         self._prune()
+
+    def _open(self) -> Saved | None:
+        if self.path.is_dir():
+            self.locks.append(lock(self.path))
+        return self._newest()
+
+    def _begin(self, origin) -> Path:
+        """Writes down what belongs to the run; returns the folder of its log."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not self.locks:
+                self.locks.append(lock(self.path))
+            settings.save(self.config, self.path / "config.json")
+            if origin:
+                names = [os.path.relpath(path, self.path.parent) for path in origin]
+                (self.path / "origin.json").write_text(json.dumps(names) + "\n")
+            log = own_log(self.path / f"{self.prefix}_log.json", self.logs, continued=self.saved is not None)
+        except OSError as error:
+            raise UserError(
+                f"{self.path} cannot be written ({error.strerror or error}); make room or pass other --weights"
+            ) from error
+        with contextlib.suppress(OSError):  # a log that can't be written is said when it is tried
+            self.locks.append(lock(log))  # it is another run's too, where somebody copied its weights
+        return log
 
     def _newest(self) -> Saved | None:
         found = self._files()

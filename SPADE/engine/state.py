@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from SPADE.engine import checkpoint
+from SPADE.engine import buffers, checkpoint
 
 RAMP_UP = 0.05  # the half-life is at most this share of the images seen, so that the start is soon forgotten
 
@@ -97,16 +97,11 @@ def update_average(average: torch.nn.Module, network: torch.nn.Module, keep: flo
 
     Batch norm's running statistics are averaged as the weights are: a statistic is to first order linear in the
     weights, so the average network's is the average of the statistics, while the last network's would be off by the
-    distance between the two. Spectral vectors can't be averaged (they are unit vectors, of any sign): the average's own
-    follow its weights by one power iteration for each update, as in training.
+    distance between the two. Estimates can't be averaged (spectral vectors are unit vectors, of any sign): the
+    average's own follow its weights by one iteration for each update, as in training.
     """
     pairs = [*zip(average.parameters(), network.parameters(), strict=True)]
-    pairs += [
-        (mine, theirs)
-        for (name, mine), theirs in zip(average.named_buffers(), network.buffers(), strict=True)
-        if name.rpartition(".")[2] in ("running_mean", "running_var")
-    ]
+    pairs += [*zip(buffers.split(average)[0], buffers.split(network)[0], strict=True)]
     torch._foreach_lerp_([mine for mine, _ in pairs], [theirs for _, theirs in pairs], 1 - keep)
-    for layer in average.modules():
-        if hasattr(layer, "converge"):
-            layer.converge(iterations=1)
+    for layer in buffers.iterative_layers(average):
+        layer.iterate()

@@ -66,7 +66,7 @@ def descend(terms_of, batches, *optimizers, guard=None, kind: str = "", autocast
     values = 0
     for i, (share, part) in enumerate(batches):
         if guard and i:
-            guard.rewind_spectra()  # one power iteration for each step, not for each part
+            guard.rewind_estimates()
         with autocast or contextlib.nullcontext():
             terms = terms_of(*part)
         (share * sum(terms.values())).backward()

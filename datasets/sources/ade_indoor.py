@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from datasets.errors import UserError
-from datasets.files import find_files, image_size, pair_up, read_image, read_label, read_raw_ids
+from datasets.files import image_size, read_image, read_label, read_raw_ids
+from datasets.folders import find_directory, find_files, need_directory, pair_up
 from datasets.labels import LabelClass, LabelSpace, distinct_colours, load_space
 from datasets.packing import Item, Plan, in_parallel
-from datasets.sources.pairs import find_directory, need_directory, note_counts, resize_image, resize_labels
+from datasets.sources.pairs import note_counts, resize_image, resize_labels
 from datasets.writing import Entry
 
 SCENES = (

@@ -16,14 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from datasets.errors import UserError
-from datasets.files import find_files, pair_up, read_image, read_label, read_label_pixels
+from datasets.files import read_image, read_label, read_label_pixels
+from datasets.folders import find_directory, find_files, need_directory, pair_up
 from datasets.labels import LabelSpace, load_space
 from datasets.packing import Item, Plan
 from datasets.sources.cityscapes import IMAGE_ENDING, LABEL_ENDING
 from datasets.sources.pairs import (
     check_equal_sizes,
-    find_directory,
-    need_directory,
     note_counts,
     pair_items,
     resize_image,

@@ -1,15 +1,20 @@
-"""Your own pictures: a folder of images and a folder of label PNGs with the same names, no code to edit.
+"""Your own pictures: a folder of images and a folder of labels with the same names, no code to edit.
 
 Both may have subfolders; where there are `train` and `val` (and `test`), those are the splits, else some of the pairs
 are set aside for validation. Pictures are cropped to the centre in the proportions of --height and --width.
 
-Labels are 8-bit PNGs of ids; without a table, every id that occurs is a class. A table gives names and colours, maps
-raw ids to classes, and makes any other id an error (or, with "unlisted": 0, a class). Classes without raw_ids are known
-by their colour, for colour-coded labels:
+Labels are 8-bit PNGs (or BMPs, or TIFFs) of ids; without a table, every id that occurs is a class. A table gives names
+and colours, maps raw ids to classes, and makes any other id an error (or, with "unlisted": 0, a class). Classes without
+raw_ids are known by their colour, for colour-coded labels:
 
     {"name": "mine", "unlisted": "error", "classes": [
       {"train_id": 0, "name": "sky", "colour": [70, 130, 180], "raw_ids": [0]},
       {"train_id": 1, "name": "road", "colour": [128, 64, 128], "raw_ids": [7, 8]}]}
+
+Ids that are no class, as borders or what nobody labelled: --ignore 255, or "ignored": [255] in the table (also colours,
+[224, 224, 192]), or "unlisted": "ignored" for all that it does not name. Such a pixel takes the class of the nearest
+pixel that has one, so that networks and scores know only the classes; pairs of which more than --most_ignored is
+ignored are left out.
 """
 
 from __future__ import annotations
@@ -17,14 +22,17 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 
 from datasets.errors import UserError
-from datasets.files import IMAGE_SUFFIXES, LABEL_SUFFIXES, is_directory, read_raw_ids
-from datasets.labels import LabelClass, LabelSpace, distinct_colours, load_space
+from datasets.files import IMAGE_SUFFIXES, LABEL_SUFFIXES, read_classes, read_raw_ids
+from datasets.folders import is_directory
+from datasets.labels import LabelSpace, load_space, space_of_ids
 from datasets.packing import Item, Plan, in_parallel
+from datasets.scattered import count_ids, describe_scattered
 from datasets.sources.pairs import load_pair, pair_items
 
 SPLIT_FOLDERS = {
@@ -44,7 +52,7 @@ def add_arguments(parser):
 def add_pair_arguments(parser, required=True):
     """Which files are pairs and what they mean; the doctor asks the same."""
     parser.add_argument("--images", required=required, help="folder of images")
-    parser.add_argument("--labels", required=required, help="folder of label PNGs: ids, or colours of the table")
+    parser.add_argument("--labels", required=required, help="folder of labels: ids, or colours of the table")
     parser.add_argument("--labelspace", help="table of classes: a JSON file, or the name of one in datasets/spaces")
     parser.add_argument(
         "--palette",
@@ -52,7 +60,16 @@ def add_pair_arguments(parser, required=True):
         help="what counts in label PNGs with a palette (default: seen from table and file)",
     )
     parser.add_argument("--image_ending", help="what image names end with, as _leftImg8bit.png (default: any suffix)")
-    parser.add_argument("--label_ending", help="what label names end with, as _gtFine_labelIds.png (default: .png)")
+    parser.add_argument(
+        "--label_ending", help="what label names end with, as _gtFine_labelIds.png (default: .png, ...)"
+    )
+    parser.add_argument("--ignore", default="", help="ids that are no class, as 255 or 0,255: see above")
+    parser.add_argument(
+        "--most_ignored",
+        type=float,
+        default=0.5,
+        help="pairs with a larger share of such ids are left out (default 0.5)",
+    )
 
 
 def endings(args) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -60,27 +77,75 @@ def endings(args) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return image_endings, (args.label_ending,) if args.label_ending else LABEL_SUFFIXES
 
 
+def ignored_ids(args) -> tuple[int, ...]:
+    """What --ignore says, after a look at --most_ignored, too."""
+    if not 0 <= args.most_ignored <= 1:
+        raise UserError(f"--most_ignored {args.most_ignored}: no share; use a number from 0 to 1")
+    words = [word.strip() for word in args.ignore.split(",") if word.strip()]
+    if not all(word.isdecimal() and int(word) < 256 for word in words):
+        raise UserError(f"--ignore {args.ignore}: not ids; give whole numbers from 0 to 255, with commas between")
+    return tuple(int(word) for word in words)
+
+
 def plan(args) -> Plan:
-    splits = _split_folders(args) or _split_by_name(_items(args, Path(args.images), Path(args.labels)), args.num_val)
+    ignored = ignored_ids(args)
+    splits = _split_folders(args) or {"": _items(args, Path(args.images), Path(args.labels))}
+    labels = [item.source[1] for items in splits.values() for item in items]
     if args.labelspace:
-        space, palette = load_space(args.labelspace), args.palette
+        space, palette = load_space(args.labelspace).ignoring(ignored, "ignore"), args.palette
+        if space.ignores:
+            share = functools.partial(ignored_share, space=space, palette=palette)
+            shares = list(in_parallel(share, labels, args.workers, "reading labels"))
+            splits = _labelled(splits, dict(zip(labels, shares, strict=True)), args.most_ignored)
     else:
-        space, palette = space_as_found(splits, args.name, args.workers), "ids"
+        counts = dict(zip(labels, in_parallel(read_counts, labels, args.workers, "reading labels"), strict=True))
+        shares = {path: found[0, list(ignored)].sum() / found[0].sum() for path, found in counts.items()}
+        splits = _labelled(splits, shares, args.most_ignored)
+        kept = [counts[item.source[1]] for items in splits.values() for item in items]
+        space, palette = space_as_found(kept, args.name, ignored), "ids"
+    if "" in splits:
+        splits = _split_by_name(splits[""], args.num_val)
     load = functools.partial(load_pair, space=space, palette=palette)
-    return Plan(args.name, space, args.height, args.width, "val", splits, load)
+    return Plan(args.name, space.of_classes, args.height, args.width, "val", splits, load)
 
 
-def space_as_found(splits: dict[str, list[Item]], name: str, workers: int) -> LabelSpace:
-    """One class for each id that occurs in any label."""
-    paths = [item.source[1] for items in splits.values() for item in items]
-    found = sorted(set().union(*in_parallel(ids_in, paths, workers, "reading labels")))
-    colours = distinct_colours(len(found))
-    classes = [LabelClass(i, f"id_{raw_id}", colours[i], (raw_id,)) for i, raw_id in enumerate(found)]
-    return LabelSpace(name, tuple(classes))
+def read_counts(path: Path) -> np.ndarray:
+    return count_ids(read_raw_ids(path))
 
 
-def ids_in(path: Path) -> set[int]:
-    return set(np.unique(read_raw_ids(path)).tolist())
+def ignored_share(path: Path, space: LabelSpace, palette: str | None) -> float:
+    return float(read_classes(path, space, palette)[1].mean())
+
+
+def space_as_found(counts: list[np.ndarray], name: str, ignored: tuple[int, ...]) -> LabelSpace:
+    """One class for each id that occurs in any label, by count_ids of each; says where some look like none."""
+    found = sum(counts)
+    found[:, list(ignored)] = 0
+    doubt = describe_scattered(found)
+    if doubt:
+        print(f"note: {doubt}", file=sys.stderr)
+    return space_of_ids(name, np.flatnonzero(found[0]).tolist(), ignored)
+
+
+def _labelled(splits: dict[str, list[Item]], shares: dict[Path, float], most: float) -> dict[str, list[Item]]:
+    """The pairs of which not too much is ignored; the others are named."""
+    kept, left_out = {}, []
+    for split, items in splits.items():
+        kept[split] = [item for item in items if shares[item.source[1]] <= most and shares[item.source[1]] < 1]
+        left_out += [item.entry.name for item in items if item not in kept[split]]
+        if not kept[split]:
+            raise UserError(
+                f"--most_ignored {most}: of every pair{split and ' of ' + split} a larger share is ignored; raise it, "
+                "or mend the labels"
+            )
+    if left_out:
+        more = f" and {len(left_out) - 5} more" if len(left_out) > 5 else ""
+        print(
+            f"note: {len(left_out)} pairs are left out, more than {most:g} of each is ignored: "
+            f"{', '.join(left_out[:5])}{more}",
+            file=sys.stderr,
+        )
+    return kept
 
 
 def _items(args, images: Path, labels: Path) -> list[Item]:
@@ -117,6 +182,8 @@ def split_of_folder(name: str) -> str | None:
 
 def _split_by_name(items: list[Item], num_val: int | None) -> dict[str, list[Item]]:
     """By a hash of the name, so that more pictures later leave those of now where they are, as far as counts allow."""
+    if len(items) < 2:
+        raise UserError("--images: 1 pair alone, and training and validation need one each; add pictures")
     num_val = max(1, len(items) // 10) if num_val is None else num_val
     if not 0 < num_val < len(items):
         raise UserError(

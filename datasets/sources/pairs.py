@@ -9,33 +9,11 @@ import numpy as np
 from PIL import Image
 
 from datasets.errors import UserError
-from datasets.files import IMAGE_SUFFIXES, LABEL_SUFFIXES, find_files, is_directory, pair_up, read_image, read_label
+from datasets.files import IMAGE_SUFFIXES, LABEL_SUFFIXES, read_image, read_label
+from datasets.folders import find_pairs, pair_up
 from datasets.labels import LabelSpace
 from datasets.packing import Item
 from datasets.writing import Entry
-
-
-def find_directory(source: str | Path, inside: str) -> Path | None:
-    """source/inside, or one or two folders deeper, as when the zip's own top folder is in between; None if nowhere."""
-    source = Path(source)
-    if not is_directory(source):
-        raise UserError(f"--source {source}: no such directory; give the folder that holds the data set")
-    if is_directory(source / inside):
-        return source / inside
-    for between in ("*/", "*/*/"):
-        found = sorted(path for path in source.glob(between + inside) if path.is_dir())
-        if len(found) > 1:
-            raise UserError(f"{found[1]}: there is {found[0]} too; remove one, or point --source at one of them")
-        if found:
-            return found[0]
-    return None
-
-
-def need_directory(source: str | Path, inside: str) -> Path:
-    found = find_directory(source, inside)
-    if found is None:
-        raise UserError(f"--source {source}: no {inside} in it; give the folder that holds it, unzipped")
-    return found
 
 
 def pair_items(
@@ -48,7 +26,7 @@ def pair_items(
     weight: int = 1,
 ) -> list[Item]:
     """The pairs of two folders with the same file names but for the endings; source of an item: (image, label)"""
-    pairs = pair_up(find_files(images, image_endings), find_files(labels, label_endings))
+    pairs = pair_up(*find_pairs(images, labels, (image_endings, label_endings)))
     return [Item(Entry(name, height, width, weight), (image, label)) for name, image, label in pairs]
 
 

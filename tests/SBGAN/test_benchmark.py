@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from datasets.errors import UserError
-from SBGAN import benchmark
-from SBGAN.benchmark_cases import CASES, FORMS, Sizes, layout_networks, load_pairs
-from SPADE import winograd
+from SBGAN.benchmark import run as benchmark
+from SBGAN.benchmark.cases import CASES, Sizes, layout_networks, load_pairs
+from SBGAN.benchmark.forms import FORMS
+from SBGAN.benchmark.measure import count_operations
 from SPADE.engine import config as settings
 from SPADE.engine.device import seed_everything
+from SPADE.ops import winograd
 
 SMALL = dict(height=64, layout_height=16, joint_layout_height=16, layout_batch_size=4, upsampling="normal")
 SMALL |= dict(ngf=2, hidden=8, ndf=2, fmap_base=64, fmap_max=8)
@@ -59,12 +61,12 @@ def test_the_products_number_format():
 def test_operations_are_twice_the_multiply_adds():
     conv, x = torch.nn.Conv2d(3, 5, 3, padding=1), torch.zeros(2, 3, 8, 16, requires_grad=True)
     forward = 2 * 9 * 3 * 5 * 2 * 8 * 16
-    assert benchmark.count_operations(lambda i: conv(x)) == forward
+    assert count_operations(lambda i: conv(x)) == forward
 
     def with_penalty(i):  # a gradient within a step must not upset the counter
         torch.autograd.grad(conv(x).sum(), x)
 
-    assert benchmark.count_operations(with_penalty) == 2 * forward
+    assert count_operations(with_penalty) == 2 * forward
 
 
 def test_the_record_and_the_table(tmp_path, capsys):

@@ -54,9 +54,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(toy_store, tmp_path, sta
 def test_nccl_with_one_process(tmp_path):
     dist.init_process_group("nccl", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
     try:
-        x = torch.arange(4.0, device="cuda", requires_grad=True)
-        distributed.Total.apply(x * x).sum().backward()
-        assert torch.equal(x.grad, 2 * x)
+        assert torch.equal(distributed.total(torch.arange(4.0, device="cuda")), torch.arange(4.0, device="cuda"))
     finally:
         dist.destroy_process_group()
 

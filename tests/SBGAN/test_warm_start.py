@@ -177,4 +177,4 @@ def test_what_cannot_be_begun_from(trained, toy_store, tmp_path):
     for path, words in ((tmp_path / "none.pt", "does not exist"), (trained["layout"], "wanted spade")):
         status, output = train("spade", toy_store, tmp_path, "--from", path)
         assert status == 2 and str(path) in output and words in output.splitlines()[-1], output
-        assert not (tmp_path / "weights").exists()
+        assert not list((tmp_path / "weights").rglob("*.pt")) and not list((tmp_path / "weights").rglob("*.json"))

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from datasets.labels import one_hot
-from SPADE import neighbourhoods, networks
-from SPADE.affine import batch_moments
+from SPADE import networks
 from SPADE.engine.device import place
-from SPADE.layers import SpectralConv2d, instance_norm
+from SPADE.layers import SpectralConv2d, instance_norm, plain_twin
 from SPADE.modulation import SPADENorm, layout_at
 from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
-from SPADE.plain import PlainSPADEGenerator
+from SPADE.ops import neighbourhoods
+from SPADE.ops.affine import batch_moments
 
 CLASSES, HEIGHT, WIDTH = 12, 64, 128
 DEVICES = [
@@ -90,7 +90,7 @@ def test_the_generator(device, exact, monkeypatch, smooth):
 def test_the_generator_is_as_close_as_pytorchs_layers(device, exact, monkeypatch):
     monkeypatch.setattr(neighbourhoods, "worthwhile", lambda *arguments: exact)
     generator, inputs = generator_and_inputs(device)
-    plain = PlainSPADEGenerator(generator)
+    plain = plain_twin(generator)
     for own, pytorchs in zip(*(distances(g, inputs, device) for g in (generator, plain)), strict=True):
         assert own < 1.3 * pytorchs
 
@@ -131,7 +131,7 @@ def test_spectral_norm_is_that_of_float32(device):
     torch.manual_seed(0)
     conv = place(SpectralConv2d(8, 16, 3), device)
     torch.nn.init.normal_(conv.weight)
-    conv.converge()
+    conv.iterate(15)
     sigma = torch.linalg.matrix_norm(conv.weight.double().flatten(1), 2)
     x = torch.randn(1, 8, 9, 9, device=device)
     with autocast(device):

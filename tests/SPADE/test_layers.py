@@ -15,7 +15,7 @@ def test_spectral_convolution(side, bias, train, kernel, stride, padding):
     torch.manual_seed(0)
     layer = SpectralConv2d(4, 6, kernel, stride, padding, bias).double()
     torch.nn.init.normal_(layer.weight)
-    layer.converge(2000)  # PyTorch begins with vectors of its own
+    layer.iterate(2000)  # PyTorch begins with vectors of its own
     if bias:
         torch.nn.init.normal_(layer.bias)
     own = torch.nn.Conv2d(4, 6, kernel, stride, padding, bias=bias).double()

@@ -1,6 +1,6 @@
-"""Both forms of the modulation against the plain one: outputs, averages, and every gradient.
+"""All forms of the modulation against its equation: outputs, averages, and every gradient.
 
-The plain form is Park et al.'s equation written with PyTorch's own layers. In float64 the forms must agree to
+The equation is Park et al.'s, written here with PyTorch's own layers. In float64 the forms must agree to
 rounding, whatever the layout; in float32 to 1e-5, where no activation may lie so close to 0 that rounding decides
 on which side of the ReLU it falls.
 """
@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from datasets.labels import one_hot
 from datasets.packed import open_store
 from datasets.reader import layouts_in_order
-from SPADE import neighbourhoods
-from SPADE.affine import Affine
 from SPADE.engine.device import place
+from SPADE.layers import plain_twin
 from SPADE.modulation import SPADENorm, layout_at
-from SPADE.neighbourhoods import Neighbourhoods
 from SPADE.networks import SPADEGenerator
-from SPADE.plain import PlainNorm, PlainSPADEGenerator
+from SPADE.ops import neighbourhoods
+from SPADE.ops.affine import DenseAffine
+from SPADE.ops.neighbourhoods import Neighbourhoods
 
 CLASSES, HEIGHT, WIDTH = 12, 16, 32
 
@@ -57,23 +57,41 @@ def form(request, monkeypatch):
     return Neighbourhoods if exact else torch.Tensor
 
 
-def norms(dtype, channels=6, hidden=16):
-    """A normalisation with weights of every size, and its plain twin."""
+class Published(torch.nn.Module):
+    """Park et al. 2019, eq. 1, with a layer for each of its symbols. The weights are copies."""
+
+    def __init__(self, norm: SPADENorm):
+        super().__init__()
+        (hidden, classes), channels = norm.shared.weight.shape[:2], len(norm.norm.running_mean)
+        self.norm = torch.nn.BatchNorm2d(channels, affine=False)
+        self.shared = torch.nn.Conv2d(classes, hidden, 3, padding=1)
+        self.gamma, self.beta = (torch.nn.Conv2d(hidden, channels, 3, padding=1) for _ in range(2))
+        self.to(norm.shared.weight.dtype)
+        state = norm.state_dict()
+        for leaf in ("weight", "bias"):
+            state["gamma." + leaf], state["beta." + leaf] = state.pop("gamma_beta." + leaf).chunk(2)
+        self.load_state_dict(state | {"norm.num_batches_tracked": torch.tensor(0)})
+
+    def forward(self, x, semantics):
+        hidden = F.relu(self.shared(semantics))
+        return self.norm(x) * (1 + self.gamma(hidden)) + self.beta(hidden)
+
+
+def norms(dtype, channels=6, hidden=16, plain=False):
+    """A normalisation with weights of every size, and its equation."""
     torch.manual_seed(1)
-    norm = SPADENorm(channels, CLASSES, hidden).to(dtype)
+    norm = SPADENorm(channels, CLASSES, hidden, plain).to(dtype)
     for parameter in norm.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     norm.norm.running_mean.normal_()
     norm.norm.running_var.uniform_(1, 2)
-    plain = PlainNorm(norm)
-    plain.shared = torch.nn.Conv2d(CLASSES, hidden, 3, padding=1).to(dtype)
-    plain.shared.load_state_dict(norm.shared.state_dict())
-    return place(norm, "cpu"), plain
+    published = Published(norm)
+    return place(norm, "cpu"), published
 
 
-def joined(plain: PlainNorm, name: str):
-    """Gradient of the product's gamma_beta out of the plain form's two convolutions'."""
-    return torch.cat([getattr(getattr(plain, part), name).grad for part in ("gamma", "beta")])
+def joined(published: Published, name: str):
+    """Gradient of the product's gamma_beta out of the equation's two convolutions'."""
+    return torch.cat([getattr(getattr(published, part), name).grad for part in ("gamma", "beta")])
 
 
 def check(found, wanted, tolerance):
@@ -81,8 +99,8 @@ def check(found, wanted, tolerance):
     assert error <= tolerance, f"off by {error:.1e}"
 
 
-def compare(dtype, tolerance, labels, form, upsample=False, leak=1.0, train=True):
-    norm, plain = (network.train(train) for network in norms(dtype))
+def compare(dtype, tolerance, labels, form, upsample=False, leak=1.0, train=True, plain=False):
+    norm, published = (network.train(train) for network in norms(dtype, plain=plain))
     n = len(labels)
     size = (HEIGHT // 2, WIDTH // 2) if upsample else (HEIGHT, WIDTH)
     x = (torch.randn(n, 6, *size, dtype=dtype) * torch.arange(1, 7)[:, None, None] + 2).requires_grad_()
@@ -96,20 +114,20 @@ def compare(dtype, tolerance, labels, form, upsample=False, leak=1.0, train=True
     (y * weights).sum().backward()
 
     twin = x.detach().requires_grad_()
-    plain_y = plain(
+    wanted = published(
         F.interpolate(twin, scale_factor=2) if upsample else twin,
         F.interpolate(one_hot(labels, CLASSES).to(dtype), (HEIGHT, WIDTH)),
     )
-    plain_y = F.leaky_relu(plain_y, leak)
-    (plain_y * weights).sum().backward()
+    wanted = F.leaky_relu(wanted, leak)
+    (wanted * weights).sum().backward()
 
-    check(y, plain_y, tolerance)
+    check(y, wanted, tolerance)
     check(of_x, twin.grad, tolerance)
     for name in ("weight", "bias"):
-        check(getattr(norm.gamma_beta, name).grad, joined(plain, name), tolerance)
-        check(getattr(norm.shared, name).grad, getattr(plain.shared, name).grad, tolerance)
-    check(norm.norm.running_mean, plain.norm.running_mean, tolerance)
-    check(norm.norm.running_var, plain.norm.running_var, tolerance)
+        check(getattr(norm.gamma_beta, name).grad, joined(published, name), tolerance)
+        check(getattr(norm.shared, name).grad, getattr(published.shared, name).grad, tolerance)
+    check(norm.norm.running_mean, published.norm.running_mean, tolerance)
+    check(norm.norm.running_var, published.norm.running_var, tolerance)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -125,6 +143,13 @@ def test_with_upsampling_and_leaky_relu(form, layouts, name):
 
 def test_in_evaluation_mode(form, layouts):
     compare(torch.float64, 1e-12, layouts["street"], form, upsample=True, leak=0.2, train=False)
+
+
+@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize("upsample", [False, True])
+def test_the_plain_form(layouts, upsample, train, monkeypatch):
+    monkeypatch.setattr(neighbourhoods, "worthwhile", lambda *arguments: False)
+    compare(torch.float64, 1e-12, layouts["enlarged twice"], torch.Tensor, upsample, 0.2, train, plain=True)
 
 
 @pytest.mark.parametrize("pixels", [1, 96, 130])
@@ -147,18 +172,18 @@ def test_the_gradient_is_that_of_finite_differences(own_moments, upsample):
             moments = x.detach().mean((0, 2, 3)), x.detach().var((0, 2, 3), unbiased=False)
         else:
             moments = mean, variance
-        return Affine.apply(x, modulation, *moments, None, upsample, 0.2, own_moments)
+        return DenseAffine.apply(x, modulation, *moments, upsample, 0.2, own_moments)
 
     assert torch.autograd.gradcheck(function, (x, modulation))
 
 
 def test_a_gradient_reaches_semantics_that_carry_one():
-    norm, plain = norms(torch.float64)
+    norm, published = norms(torch.float64)
     semantics = one_hot(random_labels(2, 1, HEIGHT, WIDTH), CLASSES).double()
     twins = [semantics.clone().requires_grad_() for _ in range(2)]
     x, weights = torch.randn(2, 2, 6, HEIGHT, WIDTH, dtype=torch.float64)
     (norm(x, layout_at(twins[0], HEIGHT, WIDTH, CLASSES, 16)) * weights).sum().backward()
-    (plain(x, twins[1]) * weights).sum().backward()
+    (published(x, twins[1]) * weights).sum().backward()
     check(twins[0].grad, twins[1].grad, 1e-12)
 
 
@@ -169,14 +194,11 @@ def test_layouts_are_resized_before_anything_else():
 
 
 def generator_gradients(generator, labels, norm_semantics, weights):
-    """Image, gradient of the semantics, and of all parameters, gamma's and beta's joined."""
+    """Image, and gradients of the semantics and of all parameters."""
     semantics = one_hot(labels, CLASSES).to(weights).requires_grad_()
     image = generator(semantics, norm_semantics)
     (image * weights).sum().backward()
     gradients = {name: parameter.grad for name, parameter in generator.named_parameters()}
-    for name in [name for name in gradients if ".gamma." in name]:
-        parts = [gradients.pop(name), gradients.pop(name.replace("gamma", "beta"))]
-        gradients[name.replace("gamma", "gamma_beta")] = torch.cat(parts)
     return image.detach(), semantics.grad, gradients
 
 
@@ -190,12 +212,13 @@ def test_the_whole_generator(form, toy_store, upsamplings):
     generator = SPADEGenerator(CLASSES, height, width, channels=2, upsamplings=upsamplings, hidden=8).double()
     for parameter in generator.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
-    plain = PlainSPADEGenerator(generator)
+    plain = plain_twin(generator)
     weights = torch.randn(2, 3, height, width, dtype=torch.float64)
-    norm_semantics = labels if form is Neighbourhoods else one_hot(labels, CLASSES).double()
+    semantics = one_hot(labels, CLASSES).double()
+    norm_semantics = labels if form is Neighbourhoods else semantics
 
     found = generator_gradients(place(generator, "cpu"), labels, norm_semantics, weights)
-    wanted = generator_gradients(plain, labels, labels, weights)
+    wanted = generator_gradients(plain, labels, semantics, weights)
     check(found[0], wanted[0], 1e-10)
     check(found[1], wanted[1], 1e-10)
     assert found[2].keys() == wanted[2].keys()
@@ -210,14 +233,13 @@ def test_the_whole_generator(form, toy_store, upsamplings):
     for name, buffer in generator.named_buffers():
         check(buffer, plain_buffers[name], 1e-10)
     with torch.no_grad():
-        image = generator.eval()(one_hot(labels, CLASSES).double(), norm_semantics)
-        check(image, plain.eval()(labels), 1e-10)
+        image = generator.eval()(semantics, norm_semantics)
+        check(image, plain.eval()(semantics), 1e-10)
 
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_neighbourhoods_on_cuda(monkeypatch, layouts):
-    monkeypatch.setattr(neighbourhoods, "DEVICES", {"cpu", "cuda"})
     monkeypatch.setattr(neighbourhoods, "worthwhile", lambda *arguments: True)
     for name, labels in layouts.items():
         results = []
@@ -226,7 +248,8 @@ def test_neighbourhoods_on_cuda(monkeypatch, layouts):
             norm = place(norm, device)
             torch.manual_seed(3)
             x = torch.randn(len(labels), 6, HEIGHT // 2, WIDTH // 2, dtype=torch.float64).to(device).requires_grad_()
-            y = norm(x, layout_at(labels.to(device), HEIGHT, WIDTH, CLASSES, 16), True, 0.2)
+            layout = layout_at(labels.to(device), HEIGHT, WIDTH, CLASSES, 16, neighbourhoods_on=(device,))
+            y = norm(x, layout, True, 0.2)
             y.square().sum().backward()
             results.append([t.detach().cpu() for t in (y, x.grad, *(p.grad for p in norm.parameters()))])
         for a, b in zip(*results, strict=True):

@@ -10,15 +10,28 @@ from datasets.errors import UserError
 from SPADE.engine.guard import MOST_IN_A_ROW, Guard
 from SPADE.engine.step import adam as fused_adam
 from SPADE.engine.step import descend
-from SPADE.layers import BatchNorm, SpectralConv2d, initialise
+from SPADE.layers import SpectralConv2d, initialise
+from SPADE.modulation import SPADENorm
 
 WHOLE = [(1.0, [])]  # a batch in one part, which the terms have at hand
+
+
+class Network(torch.nn.Module):
+    """Has buffers of both kinds: spectral vectors and running moments."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = SpectralConv2d(3, 4, 3), SPADENorm(4, num_classes=2, hidden=3)
+
+    def forward(self, x):
+        y = self.conv(x)
+        return self.norm(y, torch.ones_like(y[:, :2]))
 
 
 @pytest.fixture
 def network():
     torch.manual_seed(0)
-    return initialise(torch.nn.Sequential(SpectralConv2d(3, 4, 3), BatchNorm(4)))
+    return initialise(Network())
 
 
 @pytest.fixture
@@ -70,7 +83,7 @@ def test_afterwards_all_is_as_if_it_had_not_been(network, guard):
 
 
 def test_a_bad_gradient_of_a_finite_loss(network, guard):
-    weight = network[0].weight
+    weight = network.conv.weight
     before = weight.detach().clone()
     descend(lambda: {"root": (weight * 0).abs().sqrt().sum()}, WHOLE, adam(network), guard=guard, kind="generator/")
     guard.read()
@@ -78,7 +91,7 @@ def test_a_bad_gradient_of_a_finite_loss(network, guard):
 
 
 def test_the_term_is_named(network, guard):
-    terms = {"good": network[0].weight.sum(), "bad": network[0].weight.sum() / 0}
+    terms = {"good": network.conv.weight.sum(), "bad": network.conv.weight.sum() / 0}
     descend(lambda: terms, WHOLE, adam(network), guard=guard, kind="discriminator/")
     guard.read()
     assert guard.skipped == {"discriminator/bad": 1}

@@ -3,7 +3,7 @@
 import torch
 
 from SPADE.engine import checkpoint, state
-from SPADE.layers import BatchNorm, SpectralConv2d, initialise
+from SPADE.layers import SpectralConv2d, initialise
 from SPADE.networks import SPADEGenerator
 
 
@@ -46,7 +46,7 @@ def test_spectral_vectors_follow_the_average():
 def test_running_statistics_of_the_average_are_those_of_its_weights():
     """A layer whose weights move along a line: the average's statistics, true and kept, and the last network's."""
     torch.manual_seed(0)
-    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), BatchNorm(4))
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4, affine=False))
     average = state.averaged_copy(network)
     x = torch.randn(256, 3, 8, 8) + 1
     start, direction = network[0].weight.detach().clone(), 0.3 * torch.randn(4, 3, 1, 1)

@@ -4,29 +4,31 @@ The forms of a case, the product's in one or several number formats, take turns 
 time, operations counted by PyTorch's counter (convolutions and matrix products, 2 for a multiply-add), what share of
 this machine's convolution rate, measured in between in the form's number format, that makes, and the peak memory that
 a process of its own needs beyond its imports.
+
+Examples:
+    python -m SBGAN.benchmark --repeats 3
+    python -m SBGAN.benchmark --store packed/camvid_256 --precisions fp32,bf16 --json figures.json
 """
 
-import contextlib
 import dataclasses
 import json
 import platform
 import statistics
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from datasets.disk import replacing
 from datasets.errors import UserError, exit_on_user_error
-from SBGAN.benchmark_cases import CASES, FORMS, Sizes, load_pairs
-from SPADE import neighbourhoods
+from SBGAN.benchmark.cases import CASES, Sizes, load_pairs
+from SBGAN.benchmark.forms import FORMS
+from SBGAN.benchmark.measure import convolution_rate, count_operations, seconds
 from SPADE.engine import config as settings
 from SPADE.engine.config import require, setting
-from SPADE.engine.device import PRECISIONS, autocast, keep_freed_memory, pick, seed_everything, set_precision
+from SPADE.engine.device import PRECISIONS, keep_freed_memory, pick, seed_everything
 from SPADE.engine.distributed import start
 from SPADE.engine.memory import peak_memory
 
@@ -38,54 +40,13 @@ class BenchmarkSettings(Sizes):
     repeats: int = setting(5, "timed steps of each form", at_least=1)
     device: str | None = setting(None, "cpu, cuda or cuda:N; default cuda if there is one")
     threads: int = setting(0, "of PyTorch on the CPU; 0: as PyTorch finds best", at_least=0)
-    neighbourhoods_on: str = setting("cpu", "types of devices where modulations are those of distinct neighbourhoods")
     memory: bool = setting(True, "measure peak memory (--no_memory: leave it out)")
     json: str = setting("", "file for the figures; default none")
     peak_of: str = setting("", "only print the peak memory of one form ('plain', 'product fp32', ...), in bytes")
 
 
-def seconds(step, i: int, precision: str, device) -> float:
-    if device.type == "cuda":
-        set_precision(precision, device)  # TF32 is a property of the process
-        start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        step(i)
-        stop.record()
-        stop.synchronize()
-        return start.elapsed_time(stop) / 1000
-    start = time.perf_counter()
-    step(i)
-    return time.perf_counter() - start
-
-
-class NoModules(contextlib.AbstractContextManager):
-    """In place of the counter's record of which module runs, which does not bear torch.autograd.grad."""
-
-    parents = ("Global",)
-
-    def __exit__(self, *exception):
-        return None
-
-
-def count_operations(step) -> int:
-    counter = FlopCounterMode(display=False)
-    counter.mod_tracker = NoModules()
-    with counter:
-        step(0)
-    return counter.get_total_flops()
-
-
-def convolution_rate(precision: str, device) -> float:
-    """Operations a second of a 3x3 convolution that suits the machine: 256 channels, 64x128 pixels, channels last."""
-    x = torch.randn(4, 256, 64, 128, device=device).contiguous(memory_format=torch.channels_last)
-    conv = torch.nn.Conv2d(256, 256, 3, padding=1).to(device, memory_format=torch.channels_last)
-    with torch.no_grad(), autocast(precision, device):
-        times = [seconds(lambda _: conv(x), 0, precision, device) for _ in range(4)]
-    return 2 * 9 * 256 * x.numel() / min(times[1:])
-
-
 def print_peak(config: BenchmarkSettings, device):
-    """Of two steps (the first makes the optimisers' state) with their networks, beyond what the imports need."""
+    """Prints the peak of two steps (the first makes the optimisers' state) and their networks, beyond the imports'."""
     pairs = load_pairs(config, device, num=4)
     before = 0 if device.type == "cuda" else peak_memory(device)
     step = CASES[config.cases](config, pairs, FORMS[config.peak_of], device)
@@ -97,7 +58,7 @@ def print_peak(config: BenchmarkSettings, device):
 def peak_in_own_process(config: BenchmarkSettings, case: str, form: str, device) -> int:
     own = dataclasses.replace(config, cases=case, peak_of=form, device=str(device), json="")
     flags = [f"--{name}={value}" for name, value in settings.to_dict(own).items() if type(value) in (int, str)]
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parent.parent.parent
     command = [sys.executable, "-m", "SBGAN.benchmark", *flags]
     done = subprocess.run(command, capture_output=True, text=True, cwd=root, check=False)
     if done.returncode:
@@ -165,11 +126,6 @@ def processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def write_json(path: Path, content: dict):
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
-
-
 def run(config: BenchmarkSettings) -> dict:
     names = config.cases.split(",")
     for name in names:
@@ -181,7 +137,6 @@ def run(config: BenchmarkSettings) -> dict:
         require(name in FORMS, "precisions", config.precisions, wanted, "name one of them, or several")
     if config.threads:
         torch.set_num_threads(config.threads)
-    neighbourhoods.DEVICES = set(config.neighbourhoods_on.split(","))
     device = start(pick(config.device))
     if device.type == "cpu":
         keep_freed_memory()
@@ -198,14 +153,11 @@ def run(config: BenchmarkSettings) -> dict:
         record["cases"][name] = figures = measure(name, forms, config, pairs, device)
         print(rows(name, figures), flush=True)
         if config.json:
-            write_json(Path(config.json), record)
+            with replacing(Path(config.json)) as temporary:
+                temporary.write_text(json.dumps(record, indent=1) + "\n")
     return record
 
 
 @exit_on_user_error
 def main(arguments=None):
-    run(settings.parse(BenchmarkSettings, arguments, "SBGAN.benchmark"))
-
-
-if __name__ == "__main__":
-    main()
+    run(settings.parse(BenchmarkSettings, arguments, "SBGAN.benchmark", __doc__))

@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from SBGAN import subpixel
 from SBGAN.networks import UpBlock, rms_pixel_norm
-from SBGAN.subpixel import upsampled_conv3x3
+from SPADE.ops import subpixel
+from SPADE.ops.subpixel import upsampled_conv3x3
 
 
 @pytest.fixture(params=["four convolutions", "few pixels"])

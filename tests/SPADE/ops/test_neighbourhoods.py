@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from datasets.reader import layouts_in_order
-from SPADE import neighbourhoods
-from SPADE.neighbourhoods import bags_of_each, distinct, neighbourhoods_of
+from SPADE.ops import neighbourhoods
+from SPADE.ops.neighbourhoods import bags_of_each, distinct, neighbourhoods_of
 
 GENERATOR = torch.Generator().manual_seed(0)
 

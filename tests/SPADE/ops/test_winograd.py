@@ -6,10 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from SPADE import winograd
-from SPADE.convolution import conv2d
 from SPADE.engine.device import place
 from SPADE.layers import SpectralConv2d, initialise
+from SPADE.ops import winograd
+from SPADE.ops.convolution import conv2d
 
 SHAPES = [(1, 2, 2), (2, 6, 8), (3, 4, 36), (2, 20, 12), (9, 4, 8)]  # N, H, W
 HOW = (1, 1), (1, 1)

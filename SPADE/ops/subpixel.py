@@ -11,10 +11,10 @@ import torch.nn.functional as F
 FEWEST_PIXELS = 256  # below, making the kernels costs more than they save (512 channels, float32, one CPU core)
 
 
-def upsampled_conv3x3(x, weight, bias):
+def upsampled_conv3x3(x, weight, bias, plain: bool = False):
     """conv2d(upsample(x), weight, bias, padding=1): x [N,in,h,w], weight [out,in,3,3] -> [N,out,2h,2w]."""
     n, _, h, w = x.shape
-    if n * h * w < FEWEST_PIXELS:
+    if plain or n * h * w < FEWEST_PIXELS:
         return F.conv2d(F.interpolate(x, scale_factor=2, mode="nearest"), weight, bias, padding=1)
     parts = []
     for a, half in enumerate(added_up(weight, 2)):  # [out,in,2,3]

@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 
 CHUNK_PIXELS = 4096  # a chunk of 128 float32 channels is 2 MiB, so that what is made from it is still in the cache
-DEVICES = {"cpu"}  # that this is done on, see `worthwhile`; add "cuda" to have it there
 PATCH_COST, PART_COST = 40, 40
 
 
@@ -155,14 +154,12 @@ def find_patches(labels, num_classes: int):
 
 
 def neighbourhoods_of(labels, num_classes: int, hidden: int) -> Neighbourhoods | None:
-    """Of labels uint8 [N,1,h,w], or None where the convolutions themselves cost less.
+    """The distinct neighbourhoods of labels uint8 [N,1,h,w], or None where the convolutions themselves cost less.
 
     hidden: channels between the two convolutions.
     """
     labels = labels[:, 0]
     n, h, w = labels.shape
-    if labels.device.type not in DEVICES:
-        return None
     padded, patch_of, num_patches = find_patches(labels, num_classes)
     if not worthwhile(labels, num_patches, 0, hidden):
         return None
@@ -189,10 +186,34 @@ def worthwhile(labels, num_patches: int, count: int, hidden: int) -> bool:
     the host would wait for the device six times, which a training step must not do. And a large GPU loses by it at
     batch 1: some twenty launches for each resolution, sorts among them, take longer than the 365 G operations saved
     in an image of 256x512, which are 1 to 2 ms at 200 to 400 T/s. By the same count slower GPUs and whole batches at
-    evaluation gain, so that the choice is the user's: SBGAN.benchmark --neighbourhoods_on cpu,cuda measures it.
+    evaluation gain, so that a generator is told where: `neighbourhoods_on`, which SBGAN.benchmark has a flag for.
     """
     cost = num_patches * (hidden + PATCH_COST) + count * PART_COST
     return cost < labels.numel() * hidden
+
+
+def two_convolutions(layout, first, second):
+    """second(relu(first(layout))) for 3x3 convolutions with padding 1: gamma and beta of a layout.
+
+    layout: semantics float [N,C,h,w] -> [N,K,h,w]; or the U distinct neighbourhoods of labels -> [U,K].
+    """
+    if isinstance(layout, Neighbourhoods):
+        return of_neighbourhoods(layout, first, second)
+    return second(F.relu(first(layout), inplace=True))
+
+
+def of_neighbourhoods(neighbourhoods, first, second):
+    """A convolution of a patch is a matrix product.
+
+    The second one is done for each 3x3 neighbourhood and each of the nine places that it may have within a 5x5 one, and
+    the nine are summed afterwards: T*9 products instead of U*9.
+    """
+    weight = first.weight.flatten(1)  # [hidden,C*9]
+    hidden = F.relu(F.linear(neighbourhoods.one_hot.to(weight), weight, first.bias), inplace=True)  # [T,hidden]
+    hidden = hidden * neighbourhoods.inside  # where the second convolution pads, it pads with zeros
+    weight = second.weight.permute(2, 3, 0, 1).flatten(0, 2)  # [9*K,hidden]
+    table = F.linear(hidden, weight).view(-1, len(second.weight))  # [T*9,K]
+    return PartSum.apply(table, neighbourhoods) + second.bias
 
 
 class PartSum(torch.autograd.Function):

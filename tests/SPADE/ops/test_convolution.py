@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from SBGAN import networks
 from SBGAN.losses import gradient_penalty
 from SBGAN.networks import ProgressiveDiscriminator
-from SPADE.convolution import conv2d
+from SPADE.ops.convolution import conv2d
 
 SHAPES = [(3, 3, (1, 1), (1, 1)), (3, 3, (1, 2), (1, 1)), (4, 4, (1, 1), (0, 0)), (1, 1, (1, 1), (0, 0))]
 

@@ -8,7 +8,7 @@ gradient has a node of its own, so that asking for the input's leaves the weight
 import torch
 import torch.nn.functional as F
 
-from SPADE import winograd
+from SPADE.ops import winograd
 
 
 def conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0), twice: bool = False):

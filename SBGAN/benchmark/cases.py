@@ -1,17 +1,14 @@
-"""What SBGAN.benchmark times: a step of each stage and SPADE's inference, in a plain form and in the product's.
+"""What SBGAN.benchmark times: a step of each stage and SPADE's inference, each a function of the form it is done in.
 
-A case is written once; a `Form` says what networks and images are like, and whether networks that are not updated are
-frozen. The plain form is SPADE.plain and SBGAN.plain: dense, NCHW, float32, separate convolutions, gradients
-everywhere. Losses, optimisers and whatever else is not named here are the product's in both, which favours the plain
-form: spectral normalisation, the critic's one pass and its penalty, stage 3's sampler, memory that is kept. A step
-gives the terms of its losses, so that a test can compare the forms.
+Losses, optimisers and whatever else a form does not name are the product's in both, which favours the plain form:
+spectral normalisation, the critic's one pass and its penalty, stage 3's sampler, memory that is kept. A step gives the
+terms of its losses, so that a test can compare the forms.
 """
 
-import contextlib
-import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -21,17 +18,15 @@ from datasets.labels import load_space, one_hot
 from datasets.packed import open_store
 from datasets.sources.toy_street import draw
 from SBGAN import discretize, joint_stage, layout_stage
+from SBGAN.benchmark.forms import Form
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
-from SBGAN.plain import plain_layout_generator, plain_straight_through
 from SBGAN.settings import FinetuneSettings
 from SPADE import objectives
 from SPADE.engine.config import require, setting
 from SPADE.engine.data import spread_pairs
-from SPADE.engine.device import PRECISIONS, autocast, place
-from SPADE.engine.images import from_uint8
-from SPADE.engine.step import adam, descend, frozen
+from SPADE.engine.device import autocast
+from SPADE.engine.step import adam, descend
 from SPADE.networks import UPSAMPLINGS, MultiscaleDiscriminator, SPADEGenerator
-from SPADE.plain import PlainSPADEGenerator
 
 ASPECT = 2
 WHOLE = [(1.0, [])]  # a batch in one part, which the losses have at hand
@@ -53,42 +48,7 @@ class Sizes:
     ndf: int = setting(64, "width of the image discriminators", at_least=1)
     fmap_base: int = setting(8192, "block i of the layout GAN has fmap_base / 2^(i+1) channels,", at_least=1)
     fmap_max: int = setting(512, "but never more than this", at_least=1)
-
-
-@dataclass(frozen=True)
-class Form:
-    spade_generator: Callable
-    layout_generator: Callable
-    discriminator: Callable
-    images: Callable  # uint8 [N,3,H,W] -> [-1,1]
-    sample: Callable  # (log-probabilities, exponential noise) -> one-hot layouts
-    frozen: Callable  # networks -> context
-    precision: str  # one of PRECISIONS
-
-
-def nchw(network):
-    return copy.deepcopy(network).to(memory_format=torch.contiguous_format)
-
-
-PLAIN = Form(
-    spade_generator=PlainSPADEGenerator,
-    layout_generator=plain_layout_generator,
-    discriminator=nchw,
-    images=lambda images: from_uint8(images).contiguous(),
-    sample=plain_straight_through,
-    frozen=lambda *networks: contextlib.nullcontext(),
-    precision="fp32",
-)
-PRODUCT = Form(
-    spade_generator=lambda network: network,
-    layout_generator=lambda network: network,
-    discriminator=lambda network: network,
-    images=from_uint8,
-    sample=lambda scores, noise: discretize.straight_through(scores, exponential=noise),
-    frozen=frozen,
-    precision="fp32",
-)
-FORMS = {"plain": PLAIN} | {f"product {name}": replace(PRODUCT, precision=name) for name in PRECISIONS}
+    neighbourhoods_on: str = setting("cpu", "types of devices where modulations are those of distinct neighbourhoods")
 
 
 @dataclass(frozen=True)
@@ -125,17 +85,24 @@ def load_pairs(sizes: Sizes, device, num: int = 16) -> Pairs:
 def spade_networks(sizes: Sizes, pairs: Pairs, form: Form, device):
     upsamplings = UPSAMPLINGS[sizes.upsampling]
     generator = SPADEGenerator(
-        pairs.num_classes, sizes.height, ASPECT * sizes.height, sizes.ngf, upsamplings, sizes.hidden
+        pairs.num_classes,
+        sizes.height,
+        ASPECT * sizes.height,
+        sizes.ngf,
+        upsamplings,
+        sizes.hidden,
+        plain=form.plain,
+        neighbourhoods_on=sizes.neighbourhoods_on.split(","),
     )
     discriminator = MultiscaleDiscriminator(pairs.num_classes + 3, sizes.ndf)
-    return form.spade_generator(place(generator, device)), form.discriminator(place(discriminator, device))
+    return form.place(generator, device), form.place(discriminator, device)
 
 
 def layout_networks(sizes: Sizes, height: int, pairs: Pairs, form: Form, device):
     shared = dict(aspect=ASPECT, max_resolution=height, fmap_base=sizes.fmap_base, fmap_max=sizes.fmap_max)
-    generator = LayoutGenerator(pairs.num_classes, **shared)
+    generator = LayoutGenerator(pairs.num_classes, **shared, plain=form.plain)
     discriminator = ProgressiveDiscriminator(pairs.num_classes, **shared)
-    return form.layout_generator(place(generator, device)), form.discriminator(place(discriminator, device))
+    return form.place(generator, device), form.place(discriminator, device)
 
 
 def inference(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
@@ -154,7 +121,7 @@ def stage_1(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
     generator, discriminator = layout_networks(sizes, sizes.layout_height, pairs, form, device)
     optimizers = [adam(network.parameters(), 0.99) for network in (generator, discriminator)]
     precision = autocast(form.precision, device)
-    domain = layout_stage.Domain("", "", None, None, form.sample, lambda output: {}, None, None)
+    domain = SimpleNamespace(sample=form.sample)  # all that the terms need of it
     at = sizes.layout_height, 1.0
 
     def step(i):
@@ -213,7 +180,7 @@ class Guided(nn.Module):
 
 def stage_3(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
     layout_generator, layout_discriminator = layout_networks(sizes, sizes.joint_layout_height, pairs, form, device)
-    d2 = form.discriminator(place(MultiscaleDiscriminator(3, sizes.ndf), device))
+    d2 = form.place(MultiscaleDiscriminator(3, sizes.ndf), device)
     guided = Guided(layout_generator)
     networks = joint_stage.Networks(
         guided, layout_discriminator, *spade_networks(sizes, pairs, form, device), d2, encoder=None, vgg=None
