@@ -64,12 +64,11 @@ def test_networks_end_where_they_have_grown_to(table, tmp_path, rows, phase):
 
 
 @torch.no_grad()
-def test_the_published_code_at_lower_resolutions(table, tmp_path):
+def test_the_published_code_at_a_lower_resolution(table, tmp_path):
     case = Case("layout_G_c")  # of 64 rows
-    for rows in map(int, case.outputs("forward_res")):
-        content = {"phase": "stabilize", "G_state_dict": case.released_state("generator"), "dim": rows}
-        network = load(run(table, content, tmp_path, height=64), device="cpu").layout_generator
-        case.check(f"forward_res{rows}", network(case.input("z")).exp())
+    content = {"phase": "stabilize", "G_state_dict": case.released_state("generator"), "dim": 16}
+    network = load(run(table, content, tmp_path, height=64), device="cpu").layout_generator
+    case.check("forward_res16", network(case.input("z")).exp())
 
 
 def spade_of(classes, folder):
