@@ -32,8 +32,14 @@ Every flag of every program, as `python -m PROGRAM --help` prints them. Numbers 
 """
 
 
-def parser_of(program: str) -> Parser:
+def module_of(program: str):
+    """What `python -m PROGRAM` runs."""
     module = import_module(program)
+    return import_module(f"{program}.__main__") if hasattr(module, "__path__") else module
+
+
+def parser_of(program: str) -> Parser:
+    module = module_of(program)
     declared = getattr(module, PROGRAMS[program])
     return declared() if PROGRAMS[program] == "make_parser" else make_parser(declared, program, module.__doc__)
 

@@ -1,6 +1,167 @@
-"""python -m SBGAN.benchmark"""
+"""python -m SBGAN.benchmark: how fast the product's form of each stage is beside the plain form, in one run.
 
-from SBGAN.benchmark.run import main
+The forms of a case, the product's in one or several number formats, take turns on the same pairs. For each: median
+time, operations counted by PyTorch's counter (convolutions and matrix products, 2 for a multiply-add), what share of
+this machine's convolution rate, measured in between in the form's number format, that makes, and the peak memory that
+a process of its own needs beyond its imports.
+
+Examples:
+    python -m SBGAN.benchmark --repeats 3
+    python -m SBGAN.benchmark --store packed/camvid_256 --precisions fp32,bf16 --json figures.json
+"""
+
+import dataclasses
+import json
+import platform
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from datasets.disk import replacing
+from datasets.errors import UserError, exit_on_user_error
+from SBGAN.benchmark.cases import CASES, Sizes, load_pairs
+from SBGAN.benchmark.forms import FORMS
+from SBGAN.benchmark.measure import convolution_rate, count_operations, seconds
+from SPADE.engine import config as settings
+from SPADE.engine.config import require, setting
+from SPADE.engine.device import PRECISIONS, keep_freed_memory, pick, seed_everything
+from SPADE.engine.distributed import start
+from SPADE.engine.memory import peak_memory
+
+
+@dataclass(frozen=True)
+class BenchmarkSettings(Sizes):
+    cases: str = setting(",".join(CASES), "which ones, separated by commas")
+    precisions: str = setting("fp32", "of the product's form, separated by commas; the plain form is float32")
+    repeats: int = setting(5, "timed steps of each form", at_least=1)
+    device: str | None = setting(None, "cpu, cuda or cuda:N; default cuda if there is one")
+    threads: int = setting(0, "of PyTorch on the CPU; 0: as PyTorch finds best", at_least=0)
+    memory: bool = setting(True, "measure peak memory (--no_memory: leave it out)")
+    json: str = setting("", "file for the figures; default none")
+    peak_of: str = setting("", "only print the peak memory of one form ('plain', 'product fp32', ...), in bytes")
+
+
+def print_peak(config: BenchmarkSettings, device):
+    """Prints the peak of two steps (the first makes the optimisers' state) and their networks, beyond the imports'."""
+    pairs = load_pairs(config, device, num=4)
+    before = 0 if device.type == "cuda" else peak_memory(device)
+    step = CASES[config.cases](config, pairs, FORMS[config.peak_of], device)
+    for i in range(2):
+        step(i)
+    print(peak_memory(device) - before)
+
+
+def peak_in_own_process(config: BenchmarkSettings, case: str, form: str, device) -> int:
+    own = dataclasses.replace(config, cases=case, peak_of=form, device=str(device), json="")
+    flags = [f"--{name}={value}" for name, value in settings.to_dict(own).items() if type(value) in (int, str)]
+    root = Path(__file__).parent.parent.parent
+    command = [sys.executable, "-m", "SBGAN.benchmark", *flags]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root, check=False)
+    if done.returncode:
+        raise UserError(f"--peak_of {form} of {case} failed: {done.stderr.strip()[-300:]}; leave it out by --no_memory")
+    return int(done.stdout.split()[-1])
+
+
+def measure(case: str, forms: list[str], config: BenchmarkSettings, pairs, device) -> dict:
+    """Figures of one case, by form."""
+    steps = {}
+    for name in forms:
+        seed_everything(0)
+        steps[name] = CASES[case](config, pairs, FORMS[name], device)
+    operations = {name: count_operations(step) for name, step in steps.items()}  # which also warms up
+    times, rates = {name: [] for name in forms}, {FORMS[name].precision: [] for name in forms}
+    for i in range(config.repeats):
+        for precision, found in rates.items():
+            found.append(convolution_rate(precision, device))
+        for name in forms[i % len(forms) :] + forms[: i % len(forms)]:
+            times[name].append(seconds(steps[name], i + 1, FORMS[name].precision, device))
+    del steps
+    rates = {precision: statistics.median(found) for precision, found in rates.items()}
+    figures = {}
+    for name in forms:
+        median = statistics.median(times[name])
+        ratios = [plain / own for plain, own in zip(times["plain"], times[name], strict=True)]
+        figures[name] = {
+            "ratio": statistics.median(ratios),
+            "ratios": ratios,
+            "seconds": median,
+            "times": times[name],
+            "operations": operations[name],
+            "convolution_rate": rates[FORMS[name].precision],
+            "rate_share": operations[name] / median / rates[FORMS[name].precision],
+            "peak_bytes": peak_in_own_process(config, case, name, device) if config.memory else None,
+        }
+    return figures
+
+
+HEAD = f"{'':22} {'seconds':>9} {'ratio (least - most)':>20} {'10^9 operations':>16} {'of rate':>8} {'peak MiB':>9}"
+
+
+def rows(case: str, figures: dict) -> str:
+    lines = []
+    for form, own in figures.items():
+        line = f"{case:9} {form:12} {own['seconds']:9.3f} {own['ratio']:6.2f} "
+        line += f"({min(own['ratios']):.2f} - {max(own['ratios']):.2f}) {own['operations'] / 1e9:16.0f} "
+        line += f"{own['rate_share']:8.0%} "
+        if own["peak_bytes"]:
+            line += f"{own['peak_bytes'] / 2**20:9.0f} ({own['peak_bytes'] / figures['plain']['peak_bytes']:.2f})"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def machine(device) -> dict:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    return {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__, "python": sys.version[:6]}
+
+
+def processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def run(config: BenchmarkSettings) -> dict:
+    names = config.cases.split(",")
+    for name in names:
+        require(name in CASES, "cases", name, f"out of {', '.join(CASES)}", "name one of them, or several")
+    require(config.peak_of in ("", *FORMS), "peak_of", config.peak_of, f"one of {', '.join(FORMS)}", "name one")
+    forms = ["plain", *(f"product {name}" for name in config.precisions.split(","))]
+    for name in forms:
+        wanted = f"out of {', '.join(PRECISIONS)}"
+        require(name in FORMS, "precisions", config.precisions, wanted, "name one of them, or several")
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    device = start(pick(config.device))
+    if device.type == "cpu":
+        keep_freed_memory()
+    if config.peak_of:
+        print_peak(config, device)
+        return {}
+    pairs = load_pairs(config, device)
+    record = {"machine": machine(device), "data": pairs.source, "settings": settings.to_dict(config), "cases": {}}
+    print(
+        f"{record['machine']['device']}, {record['machine']['threads']} threads, layouts of {pairs.source}", flush=True
+    )
+    print(HEAD)
+    for name in names:
+        record["cases"][name] = figures = measure(name, forms, config, pairs, device)
+        print(rows(name, figures), flush=True)
+        if config.json:
+            with replacing(Path(config.json)) as temporary:
+                temporary.write_text(json.dumps(record, indent=1) + "\n")
+    return record
+
+
+@exit_on_user_error
+def main(arguments=None):
+    run(settings.parse(BenchmarkSettings, arguments, "SBGAN.benchmark", __doc__))
+
 
 if __name__ == "__main__":
     main()

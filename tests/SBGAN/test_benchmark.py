@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from datasets.errors import UserError
-from SBGAN.benchmark import run as benchmark
+from SBGAN.benchmark import __main__ as benchmark
 from SBGAN.benchmark.cases import CASES, Sizes, layout_networks, load_pairs
 from SBGAN.benchmark.forms import FORMS
 from SBGAN.benchmark.measure import count_operations

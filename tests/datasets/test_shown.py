@@ -1,4 +1,4 @@
-"""Pictures that say how they are shown: upright and opaque, or a sentence, in any format, on both sides of a pair."""
+"""Pictures that say how they are shown: upright and opaque, or a sentence, in every format, on both sides of a pair."""
 
 import struct
 import warnings

@@ -1,14 +1,13 @@
 """What a number may be is declared once, and checked for every program."""
 
 import dataclasses
-import importlib
 from typing import get_args, get_type_hints
 
 import pytest
 
 from datasets.errors import UserError
 from datasets.flags import Range
-from SBGAN.settings_page import PROGRAMS
+from SBGAN.settings_page import PROGRAMS, module_of
 from SPADE.engine.config import harmless, make_parser, parse, setting
 
 
@@ -61,7 +60,7 @@ def test_help_says_range_default_and_how_to_switch_off():
 
 @pytest.mark.parametrize("program, settings", [item for item in PROGRAMS.items() if item[1] != "make_parser"])
 def test_every_number_of_every_program_has_a_range_that_its_default_is_in(program, settings):
-    cls = getattr(importlib.import_module(program), settings)
+    cls = getattr(module_of(program), settings)
     for field in dataclasses.fields(cls):
         kind = get_type_hints(cls)[field.name]
         if kind in (int, float) or {int, float} & set(get_args(kind)):
