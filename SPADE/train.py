@@ -60,8 +60,8 @@ def make_networks(config: SpadeSettings, store, device) -> dict:
 
 
 def class_axes(generator: SPADEGenerator) -> dict[str, int]:
-    """The layers that see classes, for a warm start."""
-    axes = {r"generator\..*\.shared": 1, r"discriminator\.scales\.\d+\.first": 1}
+    """The layers that see classes or score them, and the axis of their weights that counts these, for a warm start."""
+    axes = {r"generator\..*\.shared": 1, r"discriminator\.scales\.\d+\.first": 1, r"discriminator\.last": 0}
     return axes if generator.style_dim else axes | {r"generator\.stem": 1}  # else the start is that of a style
 
 
