@@ -10,10 +10,9 @@ from datasets import prepare
 from datasets.errors import UserError
 from SBGAN.layout_stage import CLASS_AXES
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
-from SPADE.critics import SegmentationCritic
 from SPADE.engine import checkpoint, warm_start
 from SPADE.engine.state import TrainingState
-from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator
+from SPADE.networks import MultiscaleDiscriminator, SegmentationCritic, SPADEGenerator
 from SPADE.train import class_axes
 from tests.runs import SignalAt, differences, final, train
 
