@@ -14,17 +14,15 @@ from datasets.reader import Reader
 from SBGAN import discretize
 from SBGAN import losses as layout_losses
 from SPADE import objectives
-from SPADE.critics import SegmentationCritic
 from SPADE.engine import loop
 from SPADE.engine.device import to_device
 from SPADE.engine.distributed import rank, world_size
 from SPADE.engine.images import from_uint8
 from SPADE.engine.run_folder import RunFolder
-from SPADE.engine.schedule import in_epochs
 from SPADE.engine.state import TrainingState, averaged_copy
-from SPADE.engine.step import adam, frozen, micro_batches, unmoved
+from SPADE.engine.step import adam, frozen, in_epochs, micro_batches, unmoved
 from SPADE.losses import hinge_discriminator_fake, hinge_discriminator_real, hinge_generator
-from SPADE.networks import discriminate
+from SPADE.networks import SegmentationCritic, discriminate
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,8 @@ from SPADE.engine import loop
 from SPADE.engine.device import to_device
 from SPADE.engine.distributed import rank, world_size
 from SPADE.engine.run_folder import RunFolder
-from SPADE.engine.schedule import Step, every
 from SPADE.engine.state import TrainingState, averaged_copy
-from SPADE.engine.step import adam, frozen, micro_batches
+from SPADE.engine.step import Step, adam, every, frozen, micro_batches
 from SPADE.evaluation.record import flat_scores, record_in_training
 from SPADE.evaluation.scores import begin
 

@@ -8,12 +8,11 @@ from datasets.labels import LabelSpace
 from SBGAN.drawing.sample import draw_images, draw_layouts
 from SBGAN.networks import ImageGenerator, LayoutGenerator, ProgressiveDiscriminator
 from SBGAN.stages import FINETUNE, LAYOUT_GAN, SPADE, STAGES
-from SPADE.critics import SegmentationCritic, conditional_critic
 from SPADE.engine import checkpoint
 from SPADE.engine.checkpoint import Checkpoint
 from SPADE.engine.data import check_label_space
 from SPADE.engine.device import pick, place
-from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
+from SPADE.networks import MultiscaleDiscriminator, SegmentationCritic, SPADEGenerator, StyleEncoder, conditional_critic
 from SPADE.sampling import render
 
 

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from SBGAN.losses import LOSSES
 from SBGAN.networks import PIXEL_NORMS
-from SPADE.engine.config import harmless, require, setting
-from SPADE.engine.run_settings import RunSettings, WarmStart, check_batch
+from SPADE.engine.config import RunSettings, WarmStart, check_batch, harmless, require, setting
 from SPADE.evaluation.settings import ImageScores
 from SPADE.settings import RealPairLosses
 

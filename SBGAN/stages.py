@@ -4,8 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from SBGAN.networks import ImageGenerator, LayoutGenerator, ProgressiveDiscriminator
-from SPADE.critics import conditional_critic
-from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
+from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder, conditional_critic
 
 
 @dataclass(frozen=True)

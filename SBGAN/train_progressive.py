@@ -5,21 +5,65 @@ Examples:
     python -m SBGAN.train_progressive --store packed/ade --name ade_image --max_dim 256 --batch_sizes 256:4 --no_fid
 """
 
+from dataclasses import replace
 from pathlib import Path
+
+import torch.nn.functional as F
 
 from datasets.errors import exit_on_user_error
 from datasets.packed import open_store
-from SBGAN.baseline import image_domain
-from SBGAN.layout_stage import train
+from datasets.reader import Reader
+from SBGAN.drawing.sample import draw_images
+from SBGAN.drawing.sheets import images_sheet
+from SBGAN.layout_stage import Domain, train
 from SBGAN.networks import ImageGenerator, ProgressiveDiscriminator
 from SBGAN.schedule import make_phases, parse_by_resolution
 from SBGAN.settings import BaselineSettings, check_progressive
+from SBGAN.stages import IMAGE_GAN
 from SPADE.engine import config as settings
 from SPADE.engine.config import require
 from SPADE.engine.data import data_record
-from SPADE.engine.device import pick, place, seed_everything
-from SPADE.engine.distributed import rank, start
-from SPADE.evaluation.scores import begin
+from SPADE.engine.device import pick, place, seed_everything, to_device
+from SPADE.engine.distributed import rank, start, world_size
+from SPADE.engine.images import from_uint8
+from SPADE.evaluation.record import flat_scores, record_in_training
+from SPADE.evaluation.scores import against_reference, begin, draw_from_noise
+
+
+def image_domain(config, store, device, evaluation) -> Domain:
+    """RGB images in [-1,1] for the progressive loop; real ones are averaged over blocks down to its resolution.
+
+    evaluation: at the finest resolution.
+    """
+    reader = Reader(store["train"], config.seed, rank(), world_size())
+
+    def real(images_seen, batch_size, resolution):
+        images, _ = reader.pairs(images_seen, batch_size)
+        images = from_uint8(to_device(images, device))
+        return F.adaptive_avg_pool2d(images, (resolution, resolution * store.aspect))
+
+    def evaluate(generator, resolution, alpha, images_seen):
+        if resolution < 16 or store.height % resolution:  # the smallest level of SWD; the reader averages whole blocks
+            return {}
+        here = evaluation
+        if resolution < evaluation.height:  # which the feature network may not take
+            here = replace(evaluation, height=resolution, network=None)
+        samples = draw_from_noise(lambda seeds: {"images": draw_images(generator, seeds, resolution, alpha)}, here)
+        row = against_reference(samples, here)
+        record_in_training({"generated": row}, images_seen, config, evaluation, resolution=resolution, alpha=alpha)
+        return flat_scores(row)
+
+    return Domain(
+        IMAGE_GAN.name,
+        IMAGE_GAN.prefix,
+        real,
+        noise=lambda num, resolution: None,
+        sample=lambda images, noise: images,
+        statistics=lambda images: {},
+        pictures=images_sheet,
+        evaluate=evaluate,
+        class_axes={},
+    )
 
 
 def check_sampler(config):

@@ -6,9 +6,8 @@ import torch
 
 from datasets.labels import one_hot
 from SPADE import losses
-from SPADE.critics import SegmentationCritic
 from SPADE.engine.device import widened
-from SPADE.networks import discriminate, sample_style
+from SPADE.networks import SegmentationCritic, discriminate, sample_style
 from SPADE.perceptual import vgg_loss
 
 

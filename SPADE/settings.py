@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from SPADE.engine.config import harmless, require, setting
-from SPADE.engine.run_settings import RunSettings, WarmStart, check_batch
+from SPADE.engine.config import RunSettings, WarmStart, check_batch, harmless, require, setting
 from SPADE.evaluation.settings import ImageScores
 from SPADE.networks import UPSAMPLINGS
 

@@ -13,7 +13,6 @@ from datasets.errors import exit_on_user_error
 from datasets.packed import open_store
 from datasets.reader import Reader
 from SPADE import objectives
-from SPADE.critics import SegmentationCritic, segmentation_widths
 from SPADE.engine import config as settings
 from SPADE.engine import loop
 from SPADE.engine.data import data_record, spread_pairs
@@ -21,12 +20,18 @@ from SPADE.engine.device import evaluating, pick, place, seed_everything, to_dev
 from SPADE.engine.distributed import rank, start, world_size
 from SPADE.engine.images import colour_layouts, from_uint8, sheet
 from SPADE.engine.run_folder import RunFolder
-from SPADE.engine.schedule import in_epochs
 from SPADE.engine.state import TrainingState, averaged_copy
-from SPADE.engine.step import adam, frozen, micro_batches
+from SPADE.engine.step import adam, frozen, in_epochs, micro_batches
 from SPADE.evaluation.record import flat_scores, record_in_training
 from SPADE.evaluation.scores import begin, score_real_layouts
-from SPADE.networks import UPSAMPLINGS, MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
+from SPADE.networks import (
+    UPSAMPLINGS,
+    MultiscaleDiscriminator,
+    SegmentationCritic,
+    SPADEGenerator,
+    StyleEncoder,
+    segmentation_widths,
+)
 from SPADE.perceptual import VGG19Features
 from SPADE.pretrained import vgg19_weights
 from SPADE.sampling import render
@@ -60,8 +65,8 @@ def make_networks(config: SpadeSettings, store, device) -> dict:
 
 
 def class_axes(generator: SPADEGenerator) -> dict[str, int]:
-    """The layers that see classes, for a warm start."""
-    axes = {r"generator\..*\.shared": 1, r"discriminator\.scales\.\d+\.first": 1}
+    """The layers that see classes or score them, and the axis of their weights that counts these, for a warm start."""
+    axes = {r"generator\..*\.shared": 1, r"discriminator\.scales\.\d+\.first": 1, r"discriminator\.last": 0}
     return axes if generator.style_dim else axes | {r"generator\.stem": 1}  # else the start is that of a style
 
 

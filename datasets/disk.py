@@ -7,15 +7,15 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def replacing(path: str | Path, durable: bool = False, shared: bool = False):
+def replacing(path: str | Path, durable: bool = False, shared: bool = False, ending: str | None = None):
     """Yields a name beside `path` to write to. Without an error that file takes the place of `path`, else it goes.
 
     durable: on the disk before it does so, and the new name too; shared: several processes may write this file at once.
-    The name has the ending of `path`, because libraries take from it what to write.
+    ending: of that name; by default that of `path`, because libraries take from it what to write.
     """
     path = Path(path)
     own = f"{os.getpid()}." if shared else ""
-    temporary = path.with_name(f".{path.stem}.{own}partial{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{own}partial{path.suffix if ending is None else ending}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

@@ -13,7 +13,8 @@ from pathlib import Path
 from datasets.errors import UserError, exit_on_user_error
 from datasets.flags import Parser
 from datasets.packing import available_cores, pack
-from datasets.sources import ade_indoor, camvid, cityscapes, cityscapes_25k, drawn, folder
+from datasets.sources import ade_indoor, camvid, cityscapes, cityscapes_25k, folder
+from datasets.sources import toy_street as drawn
 from datasets.writing import check_size
 
 SOURCES = {

@@ -10,27 +10,68 @@ Examples:
     python -m SBGAN.benchmark --store packed/camvid_256 --precisions fp32,bf16 --json figures.json
 """
 
+import contextlib
 import dataclasses
 import json
 import platform
 import statistics
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from datasets.disk import replacing
 from datasets.errors import UserError, exit_on_user_error
-from SBGAN.benchmark.cases import CASES, Sizes, load_pairs
-from SBGAN.benchmark.forms import FORMS
-from SBGAN.benchmark.measure import convolution_rate, count_operations, seconds
+from SBGAN.benchmark.cases import CASES, FORMS, Sizes, load_pairs
 from SPADE.engine import config as settings
 from SPADE.engine.config import require, setting
-from SPADE.engine.device import PRECISIONS, keep_freed_memory, pick, seed_everything
+from SPADE.engine.device import PRECISIONS, autocast, keep_freed_memory, pick, seed_everything, set_precision
 from SPADE.engine.distributed import start
 from SPADE.engine.memory import peak_memory
+
+
+def seconds(step, i: int, precision: str, device) -> float:
+    if device.type == "cuda":
+        set_precision(precision, device)  # TF32 is a property of the process
+        start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        step(i)
+        stop.record()
+        stop.synchronize()
+        return start.elapsed_time(stop) / 1000
+    start = time.perf_counter()
+    step(i)
+    return time.perf_counter() - start
+
+
+class NoModules(contextlib.AbstractContextManager):
+    """In place of the counter's record of which module runs, which does not bear torch.autograd.grad."""
+
+    parents = ("Global",)
+
+    def __exit__(self, *exception):
+        return None
+
+
+def count_operations(step) -> int:
+    counter = FlopCounterMode(display=False)
+    counter.mod_tracker = NoModules()
+    with counter:
+        step(0)
+    return counter.get_total_flops()
+
+
+def convolution_rate(precision: str, device) -> float:
+    """Operations a second of a 3x3 convolution that suits the machine: 256 channels, 64x128 pixels, channels last."""
+    x = torch.randn(4, 256, 64, 128, device=device).contiguous(memory_format=torch.channels_last)
+    conv = torch.nn.Conv2d(256, 256, 3, padding=1).to(device, memory_format=torch.channels_last)
+    with torch.no_grad(), autocast(precision, device):
+        times = [seconds(lambda _: conv(x), 0, precision, device) for _ in range(4)]
+    return 2 * 9 * 256 * x.numel() / min(times[1:])
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ spectral normalisation, the critic's one pass and its penalty, stage 3's sampler
 terms of its losses, so that a test can compare the forms.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -18,15 +19,44 @@ from datasets.labels import load_space, one_hot
 from datasets.packed import open_store
 from datasets.sources.toy_street import draw
 from SBGAN import discretize, joint_stage, layout_stage
-from SBGAN.benchmark.forms import Form
+from SBGAN.discretize import plain_straight_through, straight_through
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
 from SBGAN.settings import FinetuneSettings
 from SPADE import objectives
+from SPADE.engine import step
 from SPADE.engine.config import require, setting
 from SPADE.engine.data import spread_pairs
-from SPADE.engine.device import autocast
+from SPADE.engine.device import PRECISIONS, autocast, place
+from SPADE.engine.images import from_uint8
 from SPADE.engine.step import adam, descend
 from SPADE.networks import UPSAMPLINGS, MultiscaleDiscriminator, SPADEGenerator
+
+
+@dataclass(frozen=True)
+class Form:
+    plain: bool
+    precision: str  # one of PRECISIONS
+
+    def place(self, network, device):
+        return network.to(device) if self.plain else place(network, device)
+
+    def images(self, images):
+        """uint8 [N,3,H,W] -> [-1,1]"""
+        images = from_uint8(images)
+        return images.contiguous() if self.plain else images
+
+    def sample(self, log_probabilities, exponential):
+        """One-hot layouts, with the gradient of the softmax."""
+        sample = plain_straight_through if self.plain else straight_through
+        return sample(log_probabilities, exponential=exponential)
+
+    def frozen(self, *networks):
+        """Context in which these networks' parameters get no gradients."""
+        return contextlib.nullcontext() if self.plain else step.frozen(*networks)
+
+
+FORMS = {"plain": Form(True, "fp32")} | {f"product {name}": Form(False, name) for name in PRECISIONS}
+
 
 ASPECT = 2
 WHOLE = [(1.0, [])]  # a batch in one part, which the losses have at hand

@@ -15,7 +15,7 @@ from SPADE.engine.images import from_uint8
 from SPADE.evaluation.features import full_precision
 from SPADE.evaluation.fidelity import frechet_distance
 from SPADE.evaluation.metrics import Evaluation
-from SPADE.evaluation.reference import real_images
+from SPADE.evaluation.scores import real_images
 from SPADE.pretrained import find_weights, load_weights
 from SPADE.sampling import in_batches, latents
 from SPADE.torchvision_import import torchvision

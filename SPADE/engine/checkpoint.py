@@ -155,7 +155,7 @@ def write_sealed(path: Path, position: int, fill):
 
     Any error leaves what was there before, and nothing else.
     """
-    with replacing(path, durable=True) as temporary, open(temporary, "wb") as file:
+    with replacing(path, durable=True, ending="") as temporary, open(temporary, "wb") as file:  # no torn *.pt
         hashed = HashedFile(file)
         try:
             fill(hashed)

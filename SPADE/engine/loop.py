@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from SPADE.engine.config import RunSettings
 from SPADE.engine.device import autocast, deterministic, keep_freed_memory, seed_step, set_precision
 from SPADE.engine.distributed import broadcast, rank
 from SPADE.engine.guard import Guard
 from SPADE.engine.log import Progress, RunLog
 from SPADE.engine.memory import measure_memory
 from SPADE.engine.run_folder import RunFolder
-from SPADE.engine.run_settings import RunSettings
-from SPADE.engine.schedule import Step, every
 from SPADE.engine.state import TrainingState
-from SPADE.engine.step import descend, set_learning_rate
+from SPADE.engine.step import Step, descend, every, set_learning_rate
 from SPADE.engine.stopping import stop_requests
 from SPADE.engine.watch import together, watched_step
 

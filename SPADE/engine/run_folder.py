@@ -20,10 +20,9 @@ from pathlib import Path
 from datasets.errors import UserError
 from SPADE.engine import checkpoint, warm_start
 from SPADE.engine import config as settings
-from SPADE.engine.config import require
+from SPADE.engine.config import RunSettings, reconcile, require
 from SPADE.engine.distributed import from_first, rank
 from SPADE.engine.log import own_log
-from SPADE.engine.run_settings import RunSettings, reconcile
 from SPADE.engine.state import TrainingState
 
 INTERIM_KEPT = 2  # the newest, and the one before in case that is damaged

@@ -71,10 +71,13 @@ def take_layer(mine: dict, theirs: dict, axis: int | None, here: list[str], ther
     """Copies one layer's tensors; returns why not, or None. axis: the one that counts classes, None if none does."""
     copies = []
     for leaf, tensor in mine.items():
-        other = theirs.get(leaf)
+        other, counts_classes = theirs.get(leaf), False
+        if axis is not None:
+            if leaf not in ("weight", "bias") and here != there:
+                continue  # spectral vectors of a weight that is put together anew: power iterations find others
+            counts_classes = leaf in ("weight", "bias") and tensor.dim() > axis
         if other is None:
             return f"{leaf} is not there"
-        counts_classes = axis is not None and tensor.dim() > axis
         if not same_but_for(axis if counts_classes else None, tensor, other):
             return f"{leaf} is {list(tensor.shape)} here, {list(other.shape)} there"
         pairs = pairs_along(axis, tensor, other, here, there) if counts_classes else None

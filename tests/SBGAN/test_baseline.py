@@ -8,10 +8,10 @@ import torch
 from datasets.packed import open_store
 from datasets.reader import Reader, in_order
 from SBGAN import compare, test_progressive, train_progressive
-from SBGAN.baseline import image_domain
 from SBGAN.drawing.sample import draw_images
 from SBGAN.networks import ImageGenerator
 from SBGAN.settings import ProgressiveSettings
+from SBGAN.train_progressive import image_domain
 from SPADE import test as test_spade
 from SPADE.engine import checkpoint
 from SPADE.evaluation.metrics import Evaluation

@@ -7,10 +7,9 @@ import torch
 
 from datasets.errors import UserError
 from SBGAN.benchmark import __main__ as benchmark
-from SBGAN.benchmark import measure
-from SBGAN.benchmark.cases import CASES, Sizes, layout_networks, load_pairs
-from SBGAN.benchmark.forms import FORMS
-from SBGAN.benchmark.measure import count_operations
+from SBGAN.benchmark import __main__ as measure
+from SBGAN.benchmark.__main__ import count_operations
+from SBGAN.benchmark.cases import CASES, FORMS, Sizes, layout_networks, load_pairs
 from SPADE.engine import config as settings
 from SPADE.engine.device import seed_everything
 from SPADE.ops import winograd

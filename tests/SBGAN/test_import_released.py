@@ -175,6 +175,87 @@ def test_networks_that_do_not_belong_together(spade_flags, tmp_path, capsys):
     assert checkpoint.load(out, "spade")["networks"]["discriminator"]["arguments"]["strides"] == (2, 2, 2, 1)
 
 
+def test_files_of_parallel_modules(tmp_path):
+    """Names begin with "module." where a network was saved within DataParallel."""
+    joined, parallel, plain = "e2e_generator_losses", [], []
+    names = {"generator": "spade_generator", "discriminator": "image_discriminator",
+             "discriminator_2": "image_discriminator_2"}  # fmt: skip
+    for flag, name in names.items():
+        plain += [f"--{flag}", save_network(joined, name, tmp_path)]
+        parallel += [f"--{flag}", tmp_path / f"{name}.pth"]
+        state = Case(joined).released_state(name)
+        torch.save({f"module.{key}": tensor for key, tensor in state.items()}, parallel[-1])
+    networks = [checkpoint.load(run(tmp_path / f"{i}.pt", *flags, *CITYSCAPES), "spade")["networks"]
+                for i, flags in enumerate((parallel, plain))]  # fmt: skip
+    assert set(networks[0]) == {"generator", "discriminator", "discriminator_2"}
+    for name, record in networks[0].items():
+        assert record["arguments"] == networks[1][name]["arguments"]
+        assert all(torch.equal(t, networks[1][name]["state"][key]) for key, t in record["state"].items())
+
+
+def test_upsampling_is_of_the_tensors_or_the_table_or_asked_for(tmp_path, capsys):
+    def imported(case, *flags):
+        path = save_network(case, "generator", tmp_path)
+        path = run(tmp_path / "x.pt", "--generator", path, "--overwrite", *flags)
+        return checkpoint.load(path, "spade")["networks"]["generator"]["arguments"]["upsamplings"]
+
+    table = json.loads(space_of(7, tmp_path).read_text())
+    spaces = {}
+    for name in ("own", "cityscapes", "ade_indoor"):
+        spaces[name] = tmp_path / f"{name}.json"
+        spaces[name].write_text(json.dumps(table | {"name": name}))
+    square = ["--height", 128, "--width", 128]
+    assert imported("spade_G_a", *square, "--label_space", spaces["cityscapes"]) == 6
+    assert imported("spade_G_a", *square, "--label_space", spaces["ade_indoor"]) == 5
+    assert imported("spade_G_a", *square, "--label_space", spaces["cityscapes"], "--upsampling", "normal") == 5
+    assert imported("spade_G_e", *square, "--label_space", spaces["own"]) == 7
+    assert imported("spade_G_vae", "--height", 64, "--width", 64, "--label_space", spaces["cityscapes"]) == 5
+    assert imported("spade_G_vae", *square, "--label_space", spaces["ade_indoor"]) == 6  # 4 places of a style's start
+    out, own = tmp_path / "y.pt", ["--label_space", spaces["own"]]
+    of_a, of_e, of_style = (
+        ["--generator", save_network(f"spade_G_{x}", "generator", tmp_path)] for x in ("a", "e", "vae")
+    )
+    assert "--upsampling is missing" in refused(capsys, out, *of_a, *square, *own)
+    assert "--upsampling is most, but must be normal or more" in refused(
+        capsys, out, *of_a, *square, *own, "--upsampling", "most"
+    )
+    assert "--upsampling is more, but must be most" in refused(
+        capsys, out, *of_e, *square, *own, "--upsampling", "more"
+    )
+    assert "--upsampling is normal, but must be more" in refused(
+        capsys, out, *of_style, *square, *own, "--upsampling", "normal"
+    )
+    assert not out.exists()
+
+
+def test_the_last_stride_is_of_the_other_files_or_asked_for(spade_flags, tmp_path, capsys):
+    out, joined = tmp_path / "x.pt", "e2e_generator_losses"
+    conditional = save_network("image_D_cond", "discriminator", tmp_path)  # 4 layers, of SB-GAN's or of NVIDIA's code
+    line = refused(capsys, out, *spade_flags, "--discriminator", conditional)
+    assert "--d_last_stride is missing" in line and "4 layers" in line
+    second = ["--discriminator_2", save_network(joined, "image_discriminator_2", tmp_path)]
+    for flags, strides in ((second, (2, 2, 2, 2)), (["--d_last_stride", 1], (2, 2, 2, 1))):
+        run(out, *spade_flags, "--discriminator", conditional, *flags, "--overwrite")
+        networks = checkpoint.load(out, "spade")["networks"]
+        assert networks["discriminator"]["arguments"]["strides"] == strides
+
+
+@torch.no_grad()
+def test_instance_edges_beside_a_style(tmp_path):
+    """No channel of the style goes with them."""
+    case = Case("spade_G_vae")
+    state = case.released_state("generator")
+    wider = {
+        key: torch.cat([t, torch.full_like(t[:, :1], 9.0)], 1) if key.endswith("mlp_shared.0.weight") else t
+        for key, t in state.items()
+    }
+    torch.save(wider, tmp_path / "wider.pth")
+    size = ["--label_space", space_of(7, tmp_path), "--height", 64, "--width", 64]
+    path = run(tmp_path / "x.pt", "--generator", tmp_path / "wider.pth", "--without_edges", *size)
+    image = load(path, device="cpu").spade_generator.eval()(case.input("seg"), style=case.input("z"))
+    case.check("eval_image", image)
+
+
 def test_a_full_disk(spade_flags, tmp_path, capsys):
     with files_up_to(100_000):
         assert "x.pt cannot be written" in refused(capsys, tmp_path / "x.pt", *spade_flags)

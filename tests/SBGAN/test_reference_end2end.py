@@ -8,15 +8,14 @@ from functools import partial
 import pytest
 import torch
 
-import SBGAN.released
 import SPADE.modulation
 import SPADE.objectives
-import SPADE.released
 from datasets.labels import one_hot
 from SBGAN import joint_stage
 from SBGAN.discretize import RELEASED_FLOOR
 from SBGAN.joint_stage import Networks, discriminator_terms, generator_terms, pretraining_terms, sample_layouts
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
+from SBGAN.released import progressive, spade
 from SBGAN.settings import FinetuneSettings
 from SPADE.engine.step import descend, frozen, micro_batches, set_learning_rate
 from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator
@@ -82,7 +81,7 @@ def initial():
     case = Case64("e2e_generator_losses")
     c = case.config
     weights = {entry["name"]: case.released_state(entry["name"]) for entry in case.entry["networks"]}
-    of_layout, of_spade = SBGAN.released, SPADE.released
+    of_layout, of_spade = progressive, spade
     height, width = c["crop_size"] // c["aspect_ratio"], c["crop_size"]
     networks = Networks(
         LayoutGenerator(**of_layout.generator_arguments(weights["layout_generator"])),
@@ -119,11 +118,11 @@ def networks(initial) -> Networks:
 def names_of(networks: Networks) -> dict:
     """network -> our key -> published keys"""
     return {
-        "layout_generator": SBGAN.released.generator_names(networks.layout_generator, "mask"),
-        "layout_discriminator": SBGAN.released.discriminator_names(networks.layout_discriminator, "mask"),
-        "spade_generator": SPADE.released.generator_names(networks.spade_generator),
-        "image_discriminator": SPADE.released.discriminator_names(networks.image_discriminator),
-        "image_discriminator_2": SPADE.released.discriminator_names(networks.image_discriminator_2),
+        "layout_generator": progressive.generator_names(networks.layout_generator, "mask"),
+        "layout_discriminator": progressive.discriminator_names(networks.layout_discriminator, "mask"),
+        "spade_generator": spade.generator_names(networks.spade_generator),
+        "image_discriminator": spade.discriminator_names(networks.image_discriminator),
+        "image_discriminator_2": spade.discriminator_names(networks.image_discriminator_2),
     }
 
 

@@ -8,9 +8,10 @@ import torch
 
 from datasets.errors import UserError
 from datasets.labels import colourise, load_space, one_hot
-from SBGAN import losses, released
+from SBGAN import losses
 from SBGAN.discretize import RELEASED_FLOOR, argmax, resize, straight_through
 from SBGAN.networks import ImageGenerator, LayoutGenerator, ProgressiveDiscriminator
+from SBGAN.released import progressive as released
 from tests.reference.cases import Case, by_released_name, norm
 
 

@@ -12,7 +12,7 @@ from SBGAN.layout_stage import CLASS_AXES
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
 from SPADE.engine import checkpoint, warm_start
 from SPADE.engine.state import TrainingState
-from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator
+from SPADE.networks import MultiscaleDiscriminator, SegmentationCritic, SPADEGenerator
 from SPADE.train import class_axes
 from tests.runs import SignalAt, differences, final, train
 
@@ -94,6 +94,19 @@ def test_spade_of_other_classes_draws_the_same_of_those_it_knows():
         assert torch.allclose(a, b, atol=1e-5)
 
 
+@torch.no_grad()
+def test_a_critic_of_pixels_knows_classes_by_name():
+    """Logits of classes and of "fake", up to the spectral norm of the weight that is put together anew."""
+    old, new = spade_networks(3), spade_networks(4)
+    for networks, classes in ((old, 3), (new, 4)):
+        networks["discriminator"] = SegmentationCritic(classes, widths=(4, 4))
+    warm_start.take(state_of(**new), source(**old), HERE, class_axes(new["generator"]))
+    mine, theirs = new["discriminator"].last, old["discriminator"].last
+    for i, j in {**PAIRS, 4: 3}.items():
+        assert torch.equal(mine.weight[i], theirs.weight[j]) and torch.equal(mine.bias[i], theirs.bias[j])
+    assert torch.equal(new["discriminator"].down[0].conv_0.weight, old["discriminator"].down[0].conv_0.weight)
+
+
 def test_a_style_is_no_class():
     old, new = spade_networks(3, style_dim=8), spade_networks(4, style_dim=8)
     warm_start.take(state_of(**new), source(**old), HERE, class_axes(new["generator"]))
@@ -163,4 +176,4 @@ def test_what_cannot_be_begun_from(trained, toy_store, tmp_path):
     for path, words in ((tmp_path / "none.pt", "does not exist"), (trained["layout"], "wanted spade")):
         status, output = train("spade", toy_store, tmp_path, "--from", path)
         assert status == 2 and str(path) in output and words in output.splitlines()[-1], output
-        assert not (tmp_path / "weights").exists()
+        assert not list((tmp_path / "weights").rglob("*.pt")) and not list((tmp_path / "weights").rglob("*.json"))

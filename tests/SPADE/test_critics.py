@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from SPADE import losses
-from SPADE.critics import SegmentationCritic, conditional_critic, segmentation_widths
 from SPADE.engine import checkpoint
+from SPADE.networks import SegmentationCritic, conditional_critic, segmentation_widths
 
 C = 4
 

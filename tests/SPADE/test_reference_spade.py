@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from datasets.errors import UserError
-from SPADE import losses, released
+from SBGAN.released import spade as released
+from SPADE import losses
 from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder, discriminate, sample_style
 from tests.reference.cases import Case, by_released_name, gradients, norm
 

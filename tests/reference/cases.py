@@ -73,7 +73,7 @@ class Case:
 
 
 def by_released_name(tensors: dict, names: dict[str, tuple[str, ...]]) -> dict[str, torch.Tensor]:
-    """Weights, gradients or buffers of ours under the published names; `names` as in the packages' released.py."""
+    """Weights, gradients or buffers of ours under the published names; `names` as in SBGAN/released."""
     result = {}
     for key, tensor in tensors.items():
         parts = names[key]

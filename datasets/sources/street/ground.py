@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from datasets.sources.street.classes import BUILDING, GRASS, MARKING, PAVEMENT, ROAD, SKY, TREE
+from datasets.sources.street.canvas import BUILDING, GRASS, MARKING, PAVEMENT, ROAD, SKY, TREE
 from datasets.sources.street.shaders import Ground, Sky
 
 FAR = 150.0  # metres: where the backdrop stands

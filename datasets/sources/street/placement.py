@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from datasets.sources.street import things
-from datasets.sources.street.car import car
 from datasets.sources.street.ground import FAR, PLASTERS
+from datasets.sources.street.things import car
 
 NEAR = 1.3  # metres: the nearest point of a wall
 TILES = np.array(((0.61, 0.31, 0.23), (0.49, 0.27, 0.21), (0.35, 0.35, 0.37), (0.42, 0.37, 0.33)))

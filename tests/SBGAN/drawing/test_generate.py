@@ -13,7 +13,7 @@ from datasets.labels import LabelSpace
 from SBGAN import generate, load
 from SBGAN.drawing.given_layouts import read_layout, read_style
 from SBGAN.drawing.sample import truncated
-from SBGAN.drawing.walk import slerp, walk_frames
+from SBGAN.drawing.sheets import slerp, walk_frames
 from SPADE.engine.checkpoint import write_sealed
 from SPADE.engine.data import data_record
 from tests.disk import files_up_to

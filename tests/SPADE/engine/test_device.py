@@ -1,4 +1,4 @@
-"""Devices that are none; freed memory stays with a process that asks for that; determinism is asked for inside only."""
+"""Devices that are none; memory that stays with a process which asks for that; determinism, inside only."""
 
 import platform
 import subprocess

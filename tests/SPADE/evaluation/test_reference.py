@@ -7,7 +7,7 @@ import torch
 from datasets import prepare
 from datasets.packed import open_store
 from datasets.reader import in_order
-from SPADE.evaluation import reference
+from SPADE.evaluation import scores as reference
 from SPADE.evaluation.features import Extractor
 from SPADE.evaluation.metrics import Evaluation
 

@@ -102,13 +102,33 @@ def generator_arguments(released: dict) -> dict:
     return arguments
 
 
+def start_area(released: dict) -> int | None:
+    """Height times width of the start, which shapes tell where a style vector becomes it, and else do not."""
+    arguments = generator_arguments(released)
+    return len(released["fc.weight"]) // (16 * arguments["channels"]) if arguments["style_dim"] else None
+
+
+def without_channel(tensor: torch.Tensor, index: int) -> torch.Tensor:
+    """Weights of a convolution without one of its input channels."""
+    return torch.cat([tensor[:, :index], tensor[:, index + 1 :]], 1)
+
+
+def generator_without_class(released: dict, index: int) -> dict:
+    """The state dict as if there were no such class."""
+    style = generator_arguments(released)["style_dim"]
+    seeing = ("mlp_shared.0.weight",) if style else ("mlp_shared.0.weight", "fc.weight")
+    return {key: without_channel(t, index) if key.endswith(seeing) else t for key, t in released.items()}
+
+
+def discriminator_without_class(released: dict, index: int) -> dict:
+    return {key: without_channel(t, index) if key.endswith("model0.0.weight") else t for key, t in released.items()}
+
+
 def generator_state(released: dict) -> dict:
     arguments = {"upsamplings": 5, **generator_arguments(released)}
-    # The image's size shows in the shapes only where a style vector is the start, and there as the start's area.
-    area = released["fc.weight"].shape[0] // (16 * arguments["channels"]) if arguments["style_dim"] else 1
     side = 2 ** arguments["upsamplings"]
     with torch.device("meta"):
-        network = SPADEGenerator(**arguments, height=side, width=max(area, 1) * side)
+        network = SPADEGenerator(**arguments, height=side, width=max(start_area(released) or 1, 1) * side)
     # Batch norm's counters are never used: the momentum is constant.
     released = {key: value for key, value in released.items() if not key.endswith(".num_batches_tracked")}
     return translate(released, network, generator_names(network), "SPADE generator")

@@ -8,13 +8,46 @@ import re
 
 import torch
 
-from SBGAN.networks import ProgressiveDiscriminator, ProgressiveGenerator
-from SPADE.released import count, dimension, translate
+from SBGAN.networks import ProgressiveDiscriminator, ProgressiveGenerator, block_of
+from SBGAN.released.spade import count, dimension, translate
 
 
 def heads_of(released: dict) -> str:
     """ "mask" for layouts, "rgb" for images: how the released 1x1 layers are called."""
     return "rgb" if any(re.search(r"\.(to|from)_rgb\.", key) for key in released) else "mask"
+
+
+def blocks_of(released: dict) -> int:
+    """How many blocks a generator or a discriminator has."""
+    return max(count(released, rf"blocks\.\d+\.(to|from)_{heads_of(released)}\.weight"), 1)
+
+
+def rows_of(released: dict) -> int:
+    """Height that the finest block works at."""
+    return 4 << (blocks_of(released) - 1)
+
+
+def finest_is_trained(generator: dict) -> bool:
+    """Biases begin at 0 and move with the first step."""
+    finest = f"blocks.{blocks_of(generator) - 1}."
+    return any(t.any() for key, t in generator.items() if key.startswith(finest) and key.endswith(".bias"))
+
+
+def generator_up_to(released: dict, rows: int) -> dict:
+    """The state dict without blocks that are finer than this height."""
+    finer = tuple(f"blocks.{i}." for i in range(block_of(rows) + 1, blocks_of(released)))
+    return {key: tensor for key, tensor in released.items() if not key.startswith(finer)}
+
+
+def discriminator_up_to(released: dict, rows: int) -> dict:
+    """The same of a discriminator, whose remaining blocks are numbered anew, from the finest."""
+    finer = blocks_of(released) - 1 - block_of(rows)
+
+    def renumbered(key):
+        return re.sub(r"^blocks\.(\d+)\.", lambda found: f"blocks.{int(found[1]) - finer}.", key)
+
+    kept = {renumbered(key): tensor for key, tensor in released.items()}
+    return {key: tensor for key, tensor in kept.items() if not key.startswith("blocks.-")}
 
 
 def smallest_fmap_base(channels: int, blocks: int) -> int:
@@ -33,7 +66,7 @@ def generator_names(network: ProgressiveGenerator, heads: str) -> dict[str, tupl
 def generator_arguments(released: dict) -> dict:
     what = "progressive generator"
     heads = heads_of(released)
-    blocks = max(count(released, rf"blocks\.\d+\.to_{heads}\.weight"), 1)
+    blocks = blocks_of(released)
     finest = f"blocks.{blocks - 1}.to_{heads}.weight"
     coarsest = dimension(released, "blocks.0.conv2.weight", 0, what)
     return {
@@ -68,7 +101,7 @@ def discriminator_arguments(released: dict, aspect: int) -> dict:
     """aspect: no shape tells it; it is the generator's."""
     what = "progressive discriminator"
     heads = heads_of(released)
-    blocks = max(count(released, rf"blocks\.\d+\.from_{heads}\.weight"), 1)
+    blocks = blocks_of(released)
     return {
         "in_channels": dimension(released, f"blocks.0.from_{heads}.weight", 1, what),
         "aspect": aspect,

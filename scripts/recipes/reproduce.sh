@@ -1,0 +1,49 @@
+# The paper's comparison in miniature, for each of `seeds`: the RGB baseline, stages 1 and 2, stage 3, and its control, as
+# many further steps in which the image critic weighs nothing. All without VGG-19. Trains two at a time, scores, and writes
+# the table to RESULTS/NAME_reproduction.md and .json. Given again, it goes on where it was. Flags go to the scorings:
+# --feature_extractor FILE for a distance in features where there is no FID Inception, --no_fid for none.
+seeds="${seeds:-0 1 2}"
+base="$name"
+cores="$(python -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')"
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$(((cores + 1) / 2))}" store weights logs results gpus name
+mkdir -p "$logs" "$results"
+others=0
+trap '[ $others = 0 ] || kill $others 2>/dev/null || true' EXIT
+
+quiet() { # quiet NAME COMMAND...: its output goes to LOGS/NAME.txt; its last lines are shown where it fails
+    local file="$logs/$1.txt"
+    echo "$(date +%H:%M) $1"
+    "${@:2}" >"$file" 2>&1 || { echo "error: $1 failed; its output is $file:" >&2; tail -n 5 "$file" >&2; return 1; }
+}
+
+train() { quiet "${name}_$1" bash "$folder/$2.sh" --seed "$seed" "${@:3}"; }
+
+score() { # score ENDING RECIPE FLAGS...: unless it has been
+    if [ ! -e "$results/${name}_$1/scores.json" ]; then
+        quiet "${name}_$1_scores" bash "$folder/$2.sh" --name "${name}_$1" "${@:3}"
+    fi
+}
+
+layouts_and_baseline() {
+    train layout train_progressive_seg
+    train image train_progressive
+}
+
+control() { train control train_finetune_end2end --name "${name}_control" --no_vgg_loss --lambda_D2 0 --pretrain_epochs 0; }
+
+for seed in $seeds; do
+    name="${base}_seed$seed"
+    layouts_and_baseline &
+    others=$!
+    train spade train_spade --no_vgg_loss
+    wait $others
+    control &
+    others=$!
+    train finetune train_finetune_end2end --no_vgg_loss
+    wait $others
+    others=0
+    score image test_progressive ${rest[@]+"${rest[@]}"}
+    score control test_finetune_end2end --no_copy_check ${rest[@]+"${rest[@]}"}
+    score finetune test_finetune_end2end --no_copy_check ${rest[@]+"${rest[@]}"}
+done
+python -m SBGAN.reproduction --results "$results" --name "$base" --seeds "${seeds// /,}"

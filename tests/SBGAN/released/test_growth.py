@@ -1,0 +1,108 @@
+"""A released file says how far its networks have grown: what is imported ends there, and draws what they drew."""
+
+import json
+
+import pytest
+import torch
+
+from SBGAN import import_released, load
+from SBGAN.networks import ProgressiveDiscriminator
+from SPADE.engine import checkpoint
+from tests.reference.cases import Case
+from tests.SBGAN.released import networks as released
+
+CLASSES = 5
+
+
+@pytest.fixture
+def table(tmp_path):
+    entries = [{"train_id": i, "name": f"c{i}", "colour": [i, 0, 0], "raw_ids": [i]} for i in range(CLASSES)]
+    path = tmp_path / "table.json"
+    path.write_text(json.dumps({"name": "own", "classes": entries}))
+    return path
+
+
+def run(table, content, folder, *flags, height=256):
+    torch.save(content, folder / "100000.pth")
+    out, size = folder / "out.pt", ["--label_space", table, "--height", height, "--width", 2 * height]
+    words = ["--layout", folder / "100000.pth", "--out", out, "--overwrite", *size, *flags]
+    import_released.main([str(word) for word in words])
+    return out
+
+
+def in_double(state):
+    return {key: tensor.double() for key, tensor in state.items()}
+
+
+def refused(capsys, *arguments, **more):
+    with pytest.raises(SystemExit) as stop:
+        run(*arguments, **more)
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert stop.value.code == 2 and line.startswith("error: ")
+    return line
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("rows", "phase"), [(4, "stabilize"), (16, "fade"), (128, "stabilize"), (128, "fade"), (256, "stabilize")]
+)
+def test_networks_end_where_they_have_grown_to(table, tmp_path, rows, phase):
+    """The released code draws without a blend, whatever the phase."""
+    torch.manual_seed(rows)
+    content = released.released_file(CLASSES, 256, rows, 2, phase)
+    path = run(table, content, tmp_path, height=max(rows, 32))
+    z = torch.randn(2, released.LATENT).double()
+    network = load(path, device="cpu").layout_generator.double()
+    assert network.max_resolution == rows
+    probabilities = released.generate(in_double(content["G_state_dict"]), z, rows, 2)
+    assert (network(z).exp() - probabilities).abs().max() < 1e-6
+    saved = checkpoint.load(path, "layout_gan")
+    critic = checkpoint.rebuild(ProgressiveDiscriminator, saved["networks"]["discriminator"]).double()
+    scores = released.judge(in_double(content["D_state_dict"]), probabilities, 256, 2)
+    assert torch.allclose(critic(probabilities), scores, rtol=1e-6)
+    assert saved["resolution"] == rows and saved["alpha"] == (phase == "stabilize")
+
+
+@torch.no_grad()
+def test_the_published_code_at_a_lower_resolution(tmp_path):
+    case = Case("layout_G_b")  # of 32 rows, of the classes of Cityscapes
+    content = {"phase": "stabilize", "G_state_dict": case.released_state("generator"), "dim": 8}
+    network = load(run("cityscapes", content, tmp_path, height=32), device="cpu").layout_generator
+    case.check("forward_res8", network(case.input("z")).exp())
+
+
+def spade_of(classes, folder):
+    """A released SPADE generator of so many classes: one of more, without the rest."""
+    state = Case("spade_G_a").released_state("generator")
+    state = {k: t[:, :classes] if k.endswith(("mlp_shared.0.weight", "fc.weight")) else t for k, t in state.items()}
+    torch.save(state, folder / "net_G.pth")
+    return ["--generator", folder / "net_G.pth", "--upsampling", "normal"]
+
+
+def test_stage_3_takes_what_is_finished_alone(table, tmp_path, capsys):
+    spade = spade_of(CLASSES, tmp_path)
+    finished, fading = (released.released_file(CLASSES, 64, 32, 2, phase) for phase in ("stabilize", "fade"))
+    path = run(table, finished, tmp_path, *spade, height=64)
+    assert load(path, device="cpu").layout_generator.max_resolution == 32
+    line = refused(capsys, table, fading, tmp_path, *spade, height=64)
+    assert "--layout is" in line and "middle of stage 1 (the fade to 32 rows)" in line
+    of_spade = ["--label_space", table, "--height", 64, "--width", 128, "--out", tmp_path / "spade.pt"]
+    import_released.main([str(word) for word in (*spade, *of_spade)])
+    path = run(table, fading, tmp_path, height=64)
+    with pytest.raises(Exception, match="middle of stage 1"):
+        load(path, tmp_path / "spade.pt", device="cpu")
+
+
+@pytest.mark.parametrize("rows", [0, 24, 128, "64", True])
+def test_a_height_that_it_has_no_blocks_for(table, tmp_path, capsys, rows):
+    content = released.released_file(CLASSES, 64, 64, 2, "stabilize") | {"dim": rows}
+    line = refused(capsys, table, content, tmp_path)
+    assert "100000.pth has grown to" in line and "4, 8, 16, 32, 64" in line
+
+
+def test_a_block_that_was_never_trained_where_nothing_is_said(table, tmp_path, capsys):
+    state = released.generator_state(CLASSES, 64, 2)
+    run(table, state, tmp_path)
+    state = {key: torch.zeros_like(t) if key.startswith("blocks.4.") and key.endswith("bias") else t
+             for key, t in state.items()}  # fmt: skip
+    assert "block of 64 rows was never trained" in refused(capsys, table, state, tmp_path)
