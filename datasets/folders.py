@@ -28,7 +28,7 @@ def find_pairs(images: Path, labels: Path, endings: tuple[tuple[str, ...], tuple
 
 
 def scan_pairs(images: Path, labels: Path, endings: tuple[tuple[str, ...], tuple[str, ...]]):
-    """As find_pairs, but goes on after what is wrong with single files: (images, labels, list of UserError)"""
+    """Finds pairs and goes on after what is wrong with single files: (images, labels, list of UserError)"""
     if os.path.realpath(images) == os.path.realpath(labels):
         return _scan_one_folder(images, *endings)
     image_files, image_problems = scan_files(images, endings[0], but=labels)
@@ -61,12 +61,12 @@ def _ending(name: str, endings: tuple[str, ...]) -> str | None:
 
 
 def one_form(name: str) -> str:
-    """Of the ways to write an accent in Unicode the shorter: macOS writes the other one, and both look the same."""
+    """The shorter of the ways to write an accent in Unicode: macOS writes the other one, and both look the same."""
     return unicodedata.normalize("NFC", name)
 
 
 def scan_files(directory: str | Path, endings: tuple[str, ...], but: Path | None = None, but_endings=()):
-    """As find_files, but goes on after what is wrong with single files: (files, list of UserError).
+    """Finds files and goes on after what is wrong with single files: (files, list of UserError).
 
     but: a folder that is left out if it lies in this one; but_endings: files that are left out
     """
@@ -112,7 +112,7 @@ def _other_suffixes(directory: Path) -> list[str]:
 
 
 def is_directory(path: Path) -> bool:
-    """As Path.is_dir, but a place that may not be looked at is an error, not a missing directory."""
+    """Path.is_dir, but a place that may not be looked at is an error, not a missing directory."""
     try:
         return stat.S_ISDIR(os.stat(path).st_mode)
     except (FileNotFoundError, NotADirectoryError):

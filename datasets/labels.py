@@ -74,7 +74,7 @@ class LabelSpace:
 
     @property
     def hash(self) -> str:
-        """Of the whole table: two networks fit together only if theirs are equal."""
+        """Digest of the whole table: two networks fit together only if theirs are equal."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict:
@@ -101,7 +101,7 @@ class LabelSpace:
         return replace(self, ignored=(), unlisted="error" if self.unlisted == "ignored" else self.unlisted)
 
     def ignoring(self, raw_ids: tuple[int, ...], flag: str) -> LabelSpace:
-        """With these raw ids ignored, too; `flag` is what to name if one belongs to a class."""
+        """The table with these raw ids ignored, too; `flag` is what to name if one belongs to a class."""
         for c in self.classes:
             if set(raw_ids) & set(c.raw_ids):
                 raise UserError(

@@ -115,7 +115,7 @@ def open_store(path: str | Path) -> Store:
 
 
 def index_checksum(index: dict) -> str:
-    """Of everything in the index but the checksum itself: an index edited by hand no longer fits its data."""
+    """SHA-256 of everything in the index but the checksum itself: an index edited by hand no longer fits its data."""
     rest = {key: value for key, value in index.items() if key != "checksum"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 

@@ -1,4 +1,4 @@
-"""From a plan (which pairs, how to load one) to a packed store, in parallel over cores."""
+"""Makes a packed store of a plan (which pairs, how to load one), in parallel over cores."""
 
 from __future__ import annotations
 

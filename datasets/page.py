@@ -91,7 +91,7 @@ def figure(caption: str, *content: str) -> str:
 
 
 def picture(image: Image.Image, caption: str, width: int = 1160) -> str:
-    """As JPEG, no wider than `width`; small ones as PNG."""
+    """Figure as JPEG, no wider than `width`; small ones as PNG."""
     if image.width > width:
         image = image.resize((width, round(image.height * width / image.width)), Image.LANCZOS)
     return figure(caption, embedded(image, "PNG" if image.width * image.height < 200_000 else "JPEG"))

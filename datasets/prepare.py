@@ -61,7 +61,7 @@ def main(argv=None) -> None:
 
 
 def exit_on_signal(number, frame) -> None:
-    """As an exception, so that what is half-written is removed on the way out."""
+    """Ends as by an exception, so that what is half-written is removed on the way out."""
     sys.exit(128 + number)
 
 

@@ -1,4 +1,4 @@
-"""From a packed store to uint8 batches. Order, flips and crops are a pure function of (seed, images seen, rank)."""
+"""Reads uint8 batches from a packed store. Order, flips and crops are a pure function of (seed, images seen, rank)."""
 
 from __future__ import annotations
 

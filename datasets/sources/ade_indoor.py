@@ -90,7 +90,7 @@ def _count_ids(path: Path) -> np.ndarray:
 
 
 def _challenge_names(source: str) -> dict[int, str]:
-    """From the release's own objectInfo150.txt (tab-separated: Idx Ratio Train Val Name), where that is there."""
+    """Names from the release's own objectInfo150.txt (tab-separated: Idx Ratio Train Val Name), where that is there."""
     names = {raw_id: f"ade_{raw_id:03d}" for raw_id in range(1, CHALLENGE_CLASSES + 1)}
     for line in _read_lines(source, "objectInfo150.txt", required=False):
         index, *others = line.split("\t")

@@ -181,7 +181,7 @@ def split_of_folder(name: str) -> str | None:
 
 
 def _split_by_name(items: list[Item], num_val: int | None) -> dict[str, list[Item]]:
-    """By a hash of the name, so that more pictures later leave those of now where they are, as far as counts allow."""
+    """Splits by a hash of the name, so that pictures added later move those of now as little as counts allow."""
     if len(items) < 2:
         raise UserError("--images: 1 pair alone, and training and validation need one each; add pictures")
     num_val = max(1, len(items) // 10) if num_val is None else num_val
