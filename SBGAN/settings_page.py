@@ -22,6 +22,7 @@ PROGRAMS = {  # module: what makes its parser, or its settings
     "SBGAN.train_progressive": "BaselineSettings",
     "SBGAN.test_progressive": "BaselineScoring",
     "SBGAN.compare": "ComparisonSettings",
+    "SBGAN.reproduction": "ReproductionSettings",
     "SBGAN.benchmark": "BenchmarkSettings",
     "datasets.benchmark": "make_parser",
 }
