@@ -15,8 +15,9 @@ from PIL import Image
 
 from datasets.errors import UserError, exit_on_user_error
 from datasets.flags import Parser
+from datasets.page import page, paragraph, picture, section, settings_list, table
 from SBGAN.drawing.files import check_file, replacing
-from SBGAN.evaluation import report_parts as parts
+from SBGAN.evaluation.charts import chart
 from SPADE.engine.log import recorded_logs
 from SPADE.evaluation.record import COLUMNS, flat_scores, left_out
 
@@ -57,7 +58,7 @@ def read_logs(folders: list[Path]) -> tuple[dict, dict]:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     scalars, pictures = {}, {}
-    for folder in folders:
+    for folder in filter(Path.is_dir, folders):
         events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0}).Reload()
         for tag in events.Tags()["scalars"]:
             scalars.setdefault(tag, {}).update({e.step: e.value for e in events.Scalars(tag)})
@@ -74,8 +75,8 @@ def curves_sections(scalars: dict) -> list[str]:
         name = "Losses" if kind in ("generator", "discriminator") else "Schedule and speed"
         if kind.startswith("score") or kind in (*COLUMNS, "pixels_displaced") or kind.startswith("swd"):
             name = "Scores while training"
-        groups[name].append(parts.chart(tag, {tag: points}))
-    return [parts.section(f"{name} (over images seen)", *charts) for name, charts in groups.items() if any(charts)]
+        groups[name].append(chart(tag, {tag: points}))
+    return [section(f"{name} (over images seen)", *charts) for name, charts in groups.items() if any(charts)]
 
 
 def spread(items: list, count: int) -> list:
@@ -89,33 +90,33 @@ def sheets_section(pictures: dict) -> list[str]:
     figures = []
     for tag, items in pictures.items():
         for seen, data in reversed(spread(items, SHEETS)):
-            figures.append(parts.picture(Image.open(io.BytesIO(data)), f"{tag}, {seen} images seen"))
-    return [parts.section("Layouts and images over time, the newest first", *figures)] if figures else []
+            figures.append(picture(Image.open(io.BytesIO(data)), f"{tag}, {seen} images seen"))
+    return [section("Layouts and images over time, the newest first", *figures)] if figures else []
 
 
 def scores_sections(records: list[dict]) -> list[str]:
     if not records:
-        return ['<p class="warning">This run has not been evaluated yet: no metrics.jsonl.</p>']
+        return [paragraph("This run has not been evaluated yet: no metrics.jsonl.", "warning")]
     last = last_of(records)
     rows = {name: flat_scores(row) for name, row in last["scores"].items()}
     columns = [c for c in COLUMNS if any(c in row for row in rows.values())]
-    content = [parts.table(["", *columns], [[name, *map(row.get, columns)] for name, row in rows.items()])]
+    content = [table(["", *columns], [[name, *map(row.get, columns)] for name, row in rows.items()])]
     for name, row in last["scores"].items():
         if "repeats" in row:
             cells = [f"{v['mean']:.4g} ± {v['std']:.2g}" for v in row["repeats"].values()]
-            content.append(parts.table([f"{name}: mean and deviation", *row["repeats"]], [["", *cells]]))
+            content.append(table([f"{name}: mean and deviation", *row["repeats"]], [["", *cells]]))
     warnings = {row["warning"] for row in last["scores"].values() if "warning" in row}
-    content += [f'<p class="warning">{parts.html.escape(text)}</p>' for text in sorted(warnings)]
+    content += [paragraph(text, "warning") for text in sorted(warnings)]
     if last.get("fid_left_out"):
-        content.append(f'<p class="warning">FID is left out: {parts.html.escape(last["fid_left_out"])}</p>')
-    content += [f'<p class="warning">{parts.html.escape(text)}</p>' for text in left_out(last)]
+        content.append(paragraph(f"FID is left out: {last['fid_left_out']}", "warning"))
+    content += [paragraph(text, "warning") for text in left_out(last)]
     how = {"evaluated": last["time"], "size": last["size"], "seed": last["seed"], **last["counts"], **last["versions"]}
     for row in last["scores"].values():
         how |= row.get("protocol", {})
-    content.append(parts.settings_list(how))
-    sections = [parts.section("Scores", *content)]
+    content.append(settings_list(how))
+    sections = [section("Scores", *content)]
     if len(records) > 1:
-        sections.append(parts.section("All evaluations", history(records)))
+        sections.append(section("All evaluations", history(records)))
     return sections + class_sections(last)
 
 
@@ -131,7 +132,7 @@ def history(records: list[dict]) -> str:
         lines.append([record["time"], files, name, record["counts"]["generated"], flat_scores(row)])
     columns = [c for c in COLUMNS if any(c in line[-1] for line in lines)]
     rows = [[*line[:-1], *map(line[-1].get, columns)] for line in lines]
-    return parts.table(["time", "checkpoints", "row", "samples", *columns], rows)
+    return table(["time", "checkpoints", "row", "samples", *columns], rows)
 
 
 def class_sections(record: dict) -> list[str]:
@@ -142,7 +143,7 @@ def class_sections(record: dict) -> list[str]:
     shares = sorted(row["classes"].items(), key=lambda item: -item[1]["real"])
     rows = [[name, *(f"{100 * s[k]:.2f} %" for k in ("real", "generated", "gained"))] for name, s in shares]
     note = f"<p>{100 * row['pixels_displaced']:.1f} % of all pixels would have to change class.</p>"
-    return [parts.section("Classes: share of all pixels", note, parts.table(["", "real", "generated", "gained"], rows))]
+    return [section("Classes: share of all pixels", note, table(["", "real", "generated", "gained"], rows))]
 
 
 def copy_section(records: list[dict], results: Path) -> list[str]:
@@ -154,7 +155,7 @@ def copy_section(records: list[dict], results: Path) -> list[str]:
     rows = [[f"{kind}: {found['distance']}", *(found[c] for c in columns)] for kind, found in checks[0].items()]
     figures = result_picture(results / "copies.png", "samples nearest to training items; below each, that item")
     title = "Copy check: distance to the nearest training item"
-    return [parts.section(title, parts.table(["", *columns], rows), *figures)]
+    return [section(title, table(["", *columns], rows), *figures)]
 
 
 def last_results(results: Path) -> Path:
@@ -166,7 +167,7 @@ def last_results(results: Path) -> Path:
 def result_picture(path: Path, caption: str) -> list[str]:
     try:
         with Image.open(path) as image:
-            return [parts.picture(image, caption)]
+            return [picture(image, caption)]
     except OSError:
         return []
 
@@ -175,13 +176,13 @@ def report(run: Path, logs: Path, results: Path) -> str:
     """The page. logs, results: of this run, may not be there."""
     settings, records = read_settings(run), read_records(run)
     scalars, pictures = read_logs(recorded_logs(run, logs))
-    sections = [f"<p>Made {time.strftime('%Y-%m-%d %H:%M')} from {parts.html.escape(str(run))}</p>"]
+    sections = [paragraph(f"Made {time.strftime('%Y-%m-%d %H:%M')} from {run}")]
     sections += scores_sections(records)
     evaluated = last_results(results)
     sheet = result_picture(evaluated / "contact_sheet.png", "of the last evaluation")
-    sections += [parts.section("Samples", *sheet)] if sheet else []
+    sections += [section("Samples", *sheet)] if sheet else []
     sections += copy_section(records, evaluated) + curves_sections(scalars) + sheets_section(pictures)
-    return parts.page(run.name, [*sections, parts.section("Settings", parts.settings_list(settings))])
+    return page(run.name, [*sections, section("Settings", settings_list(settings))])
 
 
 def make_parser() -> Parser:

@@ -16,7 +16,7 @@ from datasets.examine import Examination, examine_folders, examine_store
 from datasets.flags import Parser, number
 from datasets.labels import load_space
 from datasets.packing import available_cores
-from datasets.report import page
+from datasets.report import report
 from datasets.sources.folder import add_pair_arguments, endings, ignored_ids
 
 LISTED = 10  # problems of a kind that are printed
@@ -55,7 +55,7 @@ def main(argv=None) -> None:
             args.most_ignored,
         )
     if args.report:
-        write_report(Path(args.report), page(found))
+        write_report(Path(args.report), report(found))
     print("\n".join(summary(found)))
     if found.problems:
         sys.exit(1)

@@ -44,14 +44,15 @@ def scan_pairs(images: Path, labels: Path, endings: tuple[tuple[str, ...], tuple
 def _scan_one_folder(folder: Path, image_endings: tuple[str, ...], label_endings: tuple[str, ...]):
     """A name that both endings fit is what the longer one says, and one that was given goes before the usual ones."""
     ranks = [0 if e in (IMAGE_SUFFIXES, LABEL_SUFFIXES) else max(map(len, e)) for e in (image_endings, label_endings)]
+    if ranks[0] == ranks[1]:
+        for path in sorted(_walk(folder, None, ancestors=())):
+            if _ending(path.name, image_endings) and _ending(path.name, label_endings):
+                raise UserError(
+                    f"{folder}: is --images and --labels, and {path.name} may be either; say which are which, as "
+                    "--image_ending .jpg --label_ending .png"
+                )
     images, image_problems = scan_files(folder, image_endings, but_endings=label_endings if ranks[0] < ranks[1] else ())
     labels, label_problems = scan_files(folder, label_endings, but_endings=image_endings if ranks[1] < ranks[0] else ())
-    both = sorted(set(images.values()) & set(labels.values()))
-    if both:
-        raise UserError(
-            f"{folder}: is --images and --labels, and {both[0].name} may be either; say which are which, as "
-            "--image_ending .jpg --label_ending .png"
-        )
     return images, labels, image_problems + label_problems
 
 

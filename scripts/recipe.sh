@@ -40,7 +40,7 @@ take() {
 # begin ARGUMENTS...: takes what the recipes themselves read, and leaves the program's flags in `rest`.
 begin() {
     local own="source store"
-    if [ "${source_kind:-}" = folder ]; then own+=" images labels labelspace palette image_ending label_ending"; fi
+    if [ "${source_kind:-}" = folder ]; then own+=" images labels labelspace palette ignore most_ignored image_ending label_ending"; fi
     take "$own" "$@"
     prepare_store
     if declare -F choose >/dev/null; then choose $(facts); fi
@@ -58,7 +58,7 @@ prepare_store() {
             images="${images:-${source:+$source/images}}"
             labels="${labels:-${source:+$source/labels}}"
             [[ -n "$images" && -n "$labels" ]] || refuse "$missing images and labels, or --images DIR --labels DIR"
-            for flag in images labels labelspace palette image_ending label_ending; do
+            for flag in images labels labelspace palette ignore most_ignored image_ending label_ending; do
                 if [ -n "${!flag:-}" ]; then from+=("--$flag" "${!flag}"); fi
             done
             ;;

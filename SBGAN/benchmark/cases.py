@@ -121,7 +121,7 @@ def stage_1(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
     generator, discriminator = layout_networks(sizes, sizes.layout_height, pairs, form, device)
     optimizers = [adam(network.parameters(), 0.99) for network in (generator, discriminator)]
     precision = autocast(form.precision, device)
-    domain = SimpleNamespace(sample=form.sample)  # all that the terms need of it
+    domain = SimpleNamespace(sample=form.sample, statistics=lambda output: {})  # all that the terms need of it
     at = sizes.layout_height, 1.0
 
     def step(i):

@@ -109,7 +109,7 @@ def _read_lines(source: str, name: str, required: bool) -> list[str]:
     release = need_directory(source, "annotations/training").parent.parent
     path = release / name
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
         if not required:
             return []

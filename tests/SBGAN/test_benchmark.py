@@ -7,6 +7,7 @@ import torch
 
 from datasets.errors import UserError
 from SBGAN.benchmark import __main__ as benchmark
+from SBGAN.benchmark import measure
 from SBGAN.benchmark.cases import CASES, Sizes, layout_networks, load_pairs
 from SBGAN.benchmark.forms import FORMS
 from SBGAN.benchmark.measure import count_operations
@@ -69,7 +70,11 @@ def test_operations_are_twice_the_multiply_adds():
     assert count_operations(with_penalty) == 2 * forward
 
 
-def test_the_record_and_the_table(tmp_path, capsys):
+def test_the_record_and_the_table(tmp_path, capsys, monkeypatch):
+    # On a CPU without bf16 one measurement of the real rate takes a minute.
+    monkeypatch.setattr(
+        benchmark, "convolution_rate", lambda precision, device: {"fp32": 1e11, "bf16": 2e11}[precision]
+    )
     flags = ["--cases=inference,stage_1", "--precisions=fp32,bf16", f"--json={tmp_path / 'new' / 'figures.json'}"]
     benchmark.main([*FLAGS, *flags])
     record = json.loads((tmp_path / "new" / "figures.json").read_text())
@@ -81,6 +86,14 @@ def test_the_record_and_the_table(tmp_path, capsys):
         assert product["operations"] <= plain["operations"]
     assert product["operations"] < plain["operations"]  # of stage 1: sub-pixel convolutions, nothing for the frozen
     assert "inference" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_rate_is_operations_over_seconds(precision, monkeypatch):
+    """A clock on which every convolution takes half a second; the convolution itself may be of any size."""
+    monkeypatch.setattr(measure, "seconds", lambda *arguments: 0.5)
+    operations = 2 * 9 * 256 * 256 * 4 * 64 * 128
+    assert measure.convolution_rate(precision, torch.device("cpu")) == operations / 0.5
 
 
 def test_the_peak_holds_the_weights_with_their_gradients_and_optimisers():

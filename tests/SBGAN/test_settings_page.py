@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 def test_every_program_is_on_the_page():
     files = [path for package in ("datasets", "SPADE", "SBGAN") for path in (ROOT / package).rglob("*.py")]
     programs = [path for path in files if '__name__ == "__main__"' in path.read_text()]
-    names = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in programs}
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__") for path in programs}
     assert names - {"SBGAN.settings_page"} == set(PROGRAMS)
 
 

@@ -115,6 +115,18 @@ def test_remap_colours():
         (table(unlisted=True), "'unlisted' is True"),
         (class_with(train_id=1), r"train ids \[1\]"),
         (class_with(train_id="0"), "train_id '0'"),
+        (class_with(train_id=-1), "train_id -1; give it a whole number from 0 to 0"),
+        (class_with(train_id=10**18), "train_id 1000000"),
+        (class_with(train_id=256), "train_id 256"),
+        (class_with(train_id=0.0), "train_id 0.0"),
+        (class_with(train_id=-1, colour=None), "train_id -1"),
+        (class_with(raw_ids=[-1]), r"raw ids \[-1\]"),
+        (class_with(raw_ids=3), "raw ids 3"),
+        (class_with(name=""), "has no name"),
+        (class_with(name="two\nlines"), "has no name of one line"),
+        (class_with(name="\ud800"), "has no name of one line"),
+        (table(name="  "), "no 'name'"),
+        (table(classes=[{"train_id": 0, "name": "\u00e9"}, {"train_id": 1, "name": "e\u0301 "}]), "occurs twice"),
         (class_with(raw_ids=[256]), r"raw ids \[256\]"),
         (class_with(raw_ids=[7, 7]), "raw id 7 occurs twice"),
         (class_with(colour=[1, 2]), r"colour \[1, 2\]"),
@@ -132,7 +144,14 @@ def test_wrong_tables_are_refused_by_name_of_file(wrong, message, tmp_path):
     assert str(path) in str(error.value)
 
 
-@pytest.mark.parametrize("content", ["{", "\xff", ""])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_tables_as_editors_on_windows_save_them(tmp_path, encoding):
+    content = json.dumps(table(name="Straße"), ensure_ascii=False)
+    (tmp_path / "t.json").write_text(content, encoding=encoding)
+    assert load_space(tmp_path / "t.json") == LabelSpace.from_dict(table(name="Straße"))
+
+
+@pytest.mark.parametrize("content", ["{", "\xff", "", "[" * 100_000, '{"name": 1' + "0" * 5000 + "}"])
 def test_unreadable_table_files(content, tmp_path):
     (tmp_path / "t.json").write_text(content, encoding="latin-1")
     with pytest.raises(UserError, match=r"t\.json: not a JSON file"):

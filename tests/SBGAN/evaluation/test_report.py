@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from SBGAN import evaluate, report
-from SBGAN.evaluation.report_parts import MOST_POINTS, chart, thin, ticks
+from SBGAN.evaluation.charts import MOST_POINTS, chart, thin, ticks
 from SPADE.engine.log import RunLog
 
 
