@@ -67,7 +67,7 @@ def add_flag(parser, field, kind):
 
 
 def help_text(field, kind) -> str:
-    """What a setting is, its range if it is a number, and its default if it has one."""
+    """Says what a setting is, its range if it is a number, and its default if it has one."""
     notes = []
     if (kind in (int, float) or set(get_args(kind)) & {int, float}) and not field.metadata.get("choices"):
         limits = field.metadata.get("range", Range())

@@ -60,7 +60,7 @@ def own_log(record: Path, logs: Path, continued: bool) -> Path:
 
 
 def recorded_logs(run: Path, logs: Path) -> list[Path]:
-    """What a run's folder says are its logs in LOGS/NAME; all that is there where it says nothing."""
+    """The logs in LOGS/NAME that a run's folder says are its own; all that is there where it says nothing."""
     names = [json.loads(record.read_text())["folder"] for record in sorted(run.glob("*_log.json"))]
     return [logs / name for name in names] or [logs, *sorted(path for path in logs.glob("*") if path.is_dir())]
 

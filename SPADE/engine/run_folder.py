@@ -115,7 +115,7 @@ class RunFolder:
         return state.images_seen < total
 
     def save(self, state: TrainingState, number: int | None, **more):
-        """As PREFIX_NUMBER.pt, or as an interim one. Then deletes what --keep does not want, this one never."""
+        """Writes PREFIX_NUMBER.pt, or an interim checkpoint. Then deletes what --keep does not want, this one never."""
         if rank() > 0:
             return
         content = {**state.record(self.config, self.data), **more}

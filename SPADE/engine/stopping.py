@@ -31,7 +31,7 @@ class StopRequest:
                 self.signal = number
 
     def leave(self):
-        """After the checkpoint: ends this process when all have come so far."""
+        """Ends this process after the checkpoint, when all have come so far."""
         barrier()  # torchrun ends the others, process 0 at its writing, as soon as one has left
         sys.exit(128 + self.signal)
 

@@ -22,7 +22,7 @@ steps = {"begun": 0, "since": None, "longest": 0.0}  # of this process's main th
 
 @contextlib.contextmanager
 def watched_step():
-    """Around a step: the other processes are told how long it takes."""
+    """Tells the other processes how long the step inside takes."""
     steps["begun"] += 1
     steps["since"] = time.monotonic()
     try:
@@ -35,7 +35,7 @@ def watched_step():
 
 @contextlib.contextmanager
 def waiting_for_others():
-    """Around what may block because another process is late: that is not this one's fault."""
+    """Excuses what may block inside because another process is late: that is not this one's fault."""
     waiting.set()
     try:
         yield
@@ -44,7 +44,7 @@ def waiting_for_others():
 
 
 def verdict(report: dict, silent: int) -> str | None:
-    """What is wrong with a process that last reported this, `silent` seconds ago."""
+    """Says what is wrong with a process that last reported this, `silent` seconds ago."""
     if report["left"]:
         return None if report["left"] == "done" else f"ended: {report['left']}"
     if silent > SILENCE:
@@ -86,7 +86,7 @@ class Watch(threading.Thread):
         self.store_watch.join()
 
     def look_at_store(self):
-        """Where what keeps it is stopped or cut off, asking it neither returns nor raises."""
+        """Counts how long the store is silent: where what keeps it is cut off, asking it neither returns nor raises."""
         while self.is_alive():
             self.join(1)
             self.unanswered += 1
