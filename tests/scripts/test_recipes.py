@@ -134,10 +134,11 @@ def test_published_numbers(data_set):
 
 
 TINY = {
-    "train_progressive_seg": "--max_dim 4 --epochs 1 --batch_size 8 --fmap_max 4 --latent_dim 4 --num_eval 8",
+    "train_progressive_seg": "--max_dim 4 --epochs 1 --epochs_at= --batch_size 8 --fmap_max 4 --latent_dim 4 "
+    "--num_eval 8",
     "train_spade": "--batch_size 8 --niter_decay 1 --ngf 2 --ndf 2 --hidden 4 --num_eval 8",
     "train_finetune_end2end": "--batch_size 8 --num_eval 8",
-    "train_progressive": "--max_dim 16 --epochs 1 --batch_size 8 --fmap_max 4 --num_eval 8",
+    "train_progressive": "--max_dim 16 --epochs 1 --epochs_at= --batch_size 8 --fmap_max 4 --num_eval 8",
     "test_finetune_end2end": "--num_eval 8",
     "test_progressive": "--num_eval 8",
     "test_spade": "--num_eval 8",
