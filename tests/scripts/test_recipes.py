@@ -96,7 +96,7 @@ def test_a_new_data_set_is_its_settings_and_nothing_copied(tmp_path):
     settings = made.pop("settings.sh").decode()
     folder = (SCRIPTS / "folder/settings.sh").read_text()
     assert settings.split("dataset=")[1].splitlines()[1:] == folder.split("dataset=")[1].splitlines()[1:]
-    assert made.keys() == files(SCRIPTS / "recipes").keys() == {f"{recipe}.sh" for recipe in TINY}
+    assert made.keys() == files(SCRIPTS / "recipes").keys() == {f"{recipe}.sh" for recipe in (*TINY, "reproduce")}
     for data_set in (*DATA_SETS, "folder"):
         found = files(SCRIPTS / data_set)
         found.pop("settings.sh")
