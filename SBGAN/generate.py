@@ -59,7 +59,7 @@ def refuse_share(term: str):
 
 
 def fits(layouts, terms, num_classes):
-    """Which layouts uint8 [N,1,h,w] meet all terms: bool [N]"""
+    """Finds the layouts, of uint8 [N,1,h,w], that meet all terms: bool [N]."""
     shares = class_proportions(layouts, num_classes)
     kept = torch.ones(len(layouts), dtype=torch.bool)
     for train_id, sign, share in terms:

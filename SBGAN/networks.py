@@ -59,7 +59,7 @@ class EqualizedLinear(nn.Module):
 
 
 def mean_square(x):
-    """Over channels, [N,K,...] -> [N,1,...], float32 for half precision."""
+    """Mean over channels, [N,K,...] -> [N,1,...], float32 for half precision."""
     return widened(x).square().mean(1, keepdim=True)
 
 

@@ -57,7 +57,7 @@ class SpectralConv2d(Iterative):
         return u @ (matrix @ v)
 
     def forward(self, x):
-        """Where the output is smaller than the weight, it is divided by sigma in its place."""
+        """Divides the output by sigma where that is smaller than the weight, else the weight."""
         with torch.autocast(x.device.type, enabled=False):
             sigma = self.sigma()
             outputs = len(x) * (x.shape[2] // self.stride[0]) * (x.shape[3] // self.stride[1])  # of one channel, about

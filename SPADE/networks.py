@@ -266,7 +266,7 @@ class SegmentationCritic(nn.Module):
 
 
 def segmentation_widths(ndf: int, height: int) -> tuple[int, ...]:
-    """As published for ndf 64 and images of 64 rows and more; as many blocks as the image can be halved."""
+    """Widths as published for ndf 64 and images of 64 rows and more; as many blocks as the image can be halved."""
     halvings = (height & -height).bit_length() - 1
     return tuple(multiple * ndf for multiple in MULTIPLES[:halvings])
 

@@ -33,7 +33,7 @@ def _mix(x: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Draws:
-    """Which images a batch is made of, and how each is flipped and cropped; arrays of one length."""
+    """The images that a batch is made of, and how each is flipped and cropped; arrays of one length."""
 
     index: np.ndarray
     flip: np.ndarray

@@ -1,1 +1,1 @@
-"""How fast the product is beside the plain form of the same computation."""
+"""Measures how fast the product is beside the plain form of the same computation."""

@@ -49,7 +49,7 @@ def seconds(step, i: int, precision: str, device) -> float:
 
 
 class NoModules(contextlib.AbstractContextManager):
-    """In place of the counter's record of which module runs, which does not bear torch.autograd.grad."""
+    """Stands in place of the counter's record of which module runs, which does not bear torch.autograd.grad."""
 
     parents = ("Global",)
 

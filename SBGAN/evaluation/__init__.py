@@ -1,1 +1,1 @@
-"""Scores of layouts and scenes, and what is made of them: copies, comparison, report."""
+"""Scores of layouts and scenes: metrics of layouts, the released FID, copies of training images."""

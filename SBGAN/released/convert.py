@@ -146,7 +146,7 @@ def check_partner(config, name: str, arguments: dict, argument: str, size: int):
 
 
 def upsamplings_of(state: dict, config, data: dict) -> int:
-    """How often the generator doubles its start: as asked for, as tensors tell, or as published for the label table.
+    """Doublings of the generator's start: as asked for, as tensors tell, or as published for the label table.
 
     Shapes tell "most" by its further block, and tell "normal" from "more" only where the start is a style's.
     """

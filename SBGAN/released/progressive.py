@@ -18,7 +18,7 @@ def heads_of(released: dict) -> str:
 
 
 def blocks_of(released: dict) -> int:
-    """How many blocks a generator or a discriminator has."""
+    """Number of blocks of a generator or a discriminator."""
     return max(count(released, rf"blocks\.\d+\.(to|from)_{heads_of(released)}\.weight"), 1)
 
 

@@ -22,7 +22,7 @@ def dimension(released: dict, key: str, axis: int, what: str) -> int:
 
 
 def count(released: dict, pattern: str) -> int:
-    """How many keys fit a regular expression as a whole."""
+    """Counts the keys that fit a regular expression as a whole."""
     return sum(re.fullmatch(pattern, key) is not None for key in released)
 
 

@@ -25,7 +25,7 @@ def data_record(store) -> dict:
 
 
 def content_hash(split) -> str:
-    """Of what a split holds and how often each image is drawn: a run is continued on the same data only."""
+    """Hash of what a split holds and how often each image is drawn: a run is continued on the same data only."""
     return hashlib.sha256(json.dumps([split.names, split.weights, split.crc32]).encode()).hexdigest()[:16]
 
 

@@ -1,4 +1,4 @@
-"""Where and how a program computes, decided once: device, number format, determinism, seeds, evaluation mode."""
+"""Decides once where and how a program computes: device, number format, determinism, seeds, evaluation mode."""
 
 import contextlib
 import ctypes

@@ -19,7 +19,7 @@ LAUNCH = "start several processes by torchrun, or unset WORLD_SIZE for one"
 
 
 def launched_processes() -> int:
-    """How many processes torchrun's environment says there are, 1 without it. Raises UserError if it says nonsense."""
+    """Reads from torchrun's environment how many processes there are, 1 without it. Raises UserError on nonsense."""
     if "WORLD_SIZE" not in os.environ:
         return 1
     count = environment_number("WORLD_SIZE", at_least=1)

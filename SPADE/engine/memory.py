@@ -13,7 +13,7 @@ MIB = 2**20
 
 
 class Rehearsal:
-    """In the guard's place: no step is made, and the buffers that the forward passes wrote are put back."""
+    """Stands in the guard's place: no step is made, and the buffers that the forward passes wrote are put back."""
 
     def __init__(self, networks):
         self.buffers = Buffers(networks)

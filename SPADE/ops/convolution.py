@@ -59,7 +59,7 @@ def weight_gradient(gradient, x, weight, stride, padding):
 
 
 def gradients(gradient, x, weight, stride, padding, mask):
-    """Of the input, the weight and the bias, those that the mask names."""
+    """Gradients of the input, the weight and the bias, of those that the mask names."""
     return torch.ops.aten.convolution_backward(
         gradient, x, weight, [len(weight)], stride, padding, [1, 1], False, [0, 0], 1, mask
     )

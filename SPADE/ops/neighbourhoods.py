@@ -100,7 +100,7 @@ class Neighbourhoods:
 
     @functools.cached_property
     def part_rows(self) -> Bags:
-        """For each 5x5 neighbourhood the nine rows of a table [T*9,...] whose row 9 t + k belongs to part k being t."""
+        """Nine rows for each 5x5 neighbourhood, of a table [T*9,...] whose row 9 t + k belongs to part k being t."""
         places = torch.arange(9, device=self.parts.device)
         starts = torch.arange(0, self.parts.numel() + 1, 9, device=self.parts.device)
         return Bags((self.parts * 9 + places).flatten(), starts)

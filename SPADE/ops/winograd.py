@@ -38,12 +38,12 @@ def convolution(x, weight, bias=None):
 
 
 def input_gradient(gradient, weight):
-    """Of the convolution's x: gradient [N,out,H,W] of its output -> [N,in,H,W]."""
+    """Gradient of the convolution's x: gradient [N,out,H,W] of its output -> [N,in,H,W]."""
     return product(gradient, transformed(weight.flip(2, 3)))
 
 
 def weight_gradient(gradient, x):
-    """Of the convolution's weight: gradient [N,out,H,W] of its output, x [N,in,H,W] -> [out,in,3,3]."""
+    """Gradient of the convolution's weight: gradient [N,out,H,W] of its output, x [N,in,H,W] -> [out,in,3,3]."""
     x, gradient, scratch = x.permute(0, 2, 3, 1), gradient.permute(0, 2, 3, 1), Scratch(x)
     total = x.new_zeros(16, gradient.shape[3], x.shape[3])
     columns = x.shape[2] // 2

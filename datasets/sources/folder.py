@@ -50,7 +50,7 @@ def add_arguments(parser):
 
 
 def add_pair_arguments(parser, required=True):
-    """Which files are pairs and what they mean; the doctor asks the same."""
+    """Adds the flags that say which files are pairs and what they mean; the doctor asks the same."""
     parser.add_argument("--images", required=required, help="folder of images")
     parser.add_argument("--labels", required=required, help="folder of labels: ids, or colours of the table")
     parser.add_argument("--labelspace", help="table of classes: a JSON file, or the name of one in datasets/spaces")

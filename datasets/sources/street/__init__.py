@@ -1,1 +1,1 @@
-"""How a toy street is drawn: classes, where things stand, the things, the canvas, its shaders."""
+"""Draws a toy street: where things stand, the ground, the things, the canvas, its shaders."""

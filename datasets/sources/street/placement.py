@@ -56,7 +56,7 @@ class Street:
         return side.parked and self.half - self.median > 4.5
 
     def has(self, z, margin):
-        """Whether the street is there at z, `margin` off its crossing."""
+        """Tells whether the street is there at z, `margin` off its crossing."""
         if not self.crossing or z < self.crossing[0] - margin:
             return True
         return not self.closed and z > self.crossing[1] + margin

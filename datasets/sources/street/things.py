@@ -69,7 +69,7 @@ def building(canvas, rng, near, far, out, height, style):
 
 
 def ball_shadow(canvas, x, z, height, radius, foot):
-    """Of a ball `height` above the ground, standing on a foot of radius `foot`."""
+    """Shadow of a ball `height` above the ground, standing on a foot of radius `foot`."""
     right, _, ahead = canvas.light.direction
     scale = radius / math.hypot(right, ahead)  # a disc across the sun's way does for the ball
     corners = DISC if canvas.detail(z) * radius > 8 else DISC[::2]
