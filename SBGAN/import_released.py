@@ -36,8 +36,8 @@ class ImportSettings:
     encoder: str | None = setting(None, "style encoder, EPOCH_net_E.pth")
     store: str | None = setting(None, "packed store of the data it was trained on; or")
     label_space: str | None = setting(None, "the name of a label table, or a JSON file, and")
-    height: int | None = setting(None, "of its images")
-    width: int | None = setting(None, "of its images")
+    height: int | None = setting(None, "of its images", at_least=1)
+    width: int | None = setting(None, "of its images", at_least=1)
     upsampling: str | None = setting(
         None,
         "SPADE's setting; asked for unless the tensors or the label table (Cityscapes, ADE-Indoor) tell it",

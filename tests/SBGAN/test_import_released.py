@@ -147,7 +147,10 @@ def save_network(case, name, folder):
 
 def test_sizes_that_do_not_fit(spade_flags, tmp_path, capsys):
     out, joined = tmp_path / "x.pt", "e2e_generator_losses"
-    for size in ((0, 0), (-64, -128), (64, 100), (128, 64)):
+    for size in ((0, 0), (-64, -128)):
+        line = refused(capsys, out, *spade_flags, f"--height={size[0]}", f"--width={size[1]}")
+        assert f"--height is {size[0]}, but must be at least 1" in line
+    for size in ((64, 100), (128, 64)):
         line = refused(capsys, out, *spade_flags, "--height", size[0], "--width", size[1])
         assert f"--height and --width is {size[0]}x{size[1]}" in line
     layout = ["--layout", save_network(joined, "layout_generator", tmp_path), "--label_space", "cityscapes"]

@@ -72,7 +72,9 @@ def test_real_signals(tmp_path, number, status):
 def test_ctrl_c_ends_a_program_quietly():
     slow = "from datasets import doctor; import time; doctor.examine_store = lambda path: print() or time.sleep(60); "
     command = [sys.executable, "-u", "-c", slow + "doctor.main(['store'])"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    # What a shell starts in the background ignores Ctrl-C, and so do its children.
+    process = subprocess.Popen(command, cwd=ROOT, **pipes, preexec_fn=lambda: signal.signal(2, signal.SIG_DFL))
     assert process.stdout.readline() == b"\n"  # it is examining
     process.send_signal(signal.SIGINT)
     output = process.communicate(timeout=60)
