@@ -47,10 +47,11 @@ def image_domain(config, store, device, evaluation) -> Domain:
             return {}
         here = evaluation
         if resolution < evaluation.height:  # which the feature network may not take
-            here = replace(evaluation, height=resolution, network=None)
+            why = "features are compared at the finest resolution alone"
+            here = replace(evaluation, height=resolution, network=None, no_network=why)
         samples = draw_from_noise(lambda seeds: {"images": draw_images(generator, seeds, resolution, alpha)}, here)
         row = against_reference(samples, here)
-        record_in_training({"generated": row}, images_seen, config, evaluation, resolution=resolution, alpha=alpha)
+        record_in_training({"generated": row}, images_seen, config, here, resolution=resolution, alpha=alpha)
         return flat_scores(row)
 
     return Domain(

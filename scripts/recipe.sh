@@ -43,7 +43,11 @@ begin() {
     if [ "${source_kind:-}" = folder ]; then own+=" images labels labelspace palette ignore most_ignored image_ending label_ending"; fi
     take "$own" "$@"
     prepare_store
-    if declare -F choose >/dev/null; then choose $(facts); fi
+    if declare -F choose >/dev/null; then
+        local found # by itself: an assignment beside `local` would hide that `facts` failed
+        found="$(facts)"
+        choose $found
+    fi
 }
 
 prepare_store() {

@@ -67,7 +67,7 @@ def read_data(config) -> dict:
     height, width = config.height, config.width
     require(height > 0 and width > 0 and width % height == 0, "height and --width", f"{height}x{width}",
             "a width that is 1, 2, ... times the height", "pass the size of its images")  # fmt: skip
-    space = load_space(config.label_space)
+    space = load_space(config.label_space).of_classes
     return {
         "name": space.name,
         "label_space": space.to_dict(),

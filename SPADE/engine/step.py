@@ -40,7 +40,7 @@ def in_epochs(images_seen: int, config, epoch_images: int, rates: dict, before: 
     def due(epochs):
         """Does one of every so many epochs end with this step, or the training? 0 is never."""
         images = epochs * epoch_images
-        return epochs > 0 and then > 0 and (last or then // images > trained // images)
+        return epochs > 0 and then > 0 and (last or then // images > max(trained, 0) // images)
 
     return Step(
         images_seen=images_seen,

@@ -84,7 +84,7 @@ def score(fake: dict, real: dict, evaluation: Evaluation) -> dict:
 def missing(entry: Metric, fake: dict, real: dict, evaluation: Evaluation) -> str | None:
     """The reason why a metric can't be computed, if there is one."""
     if entry.of not in fake:
-        return evaluation.no_network
+        return evaluation.no_network or "no feature network was given"
     kind = "layouts" if entry.of == "layouts" else "images"
     fewest = min(len(fake[kind]), len(real[kind]))
     side = min(fake[kind].shape[-2:])

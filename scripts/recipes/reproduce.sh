@@ -2,6 +2,7 @@
 # many further steps in which the image critic weighs nothing. All without VGG-19. Trains two at a time, scores, and writes
 # the table to RESULTS/NAME_reproduction.md and .json. Given again, it goes on where it was. Flags go to the scorings:
 # --feature_extractor FILE for a distance in features where there is no FID Inception, --no_fid for none.
+take "weights logs results name" ${rest[@]+"${rest[@]}"}
 seeds="${seeds:-0 1 2}"
 base="$name"
 cores="$(python -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')"

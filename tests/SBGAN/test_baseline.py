@@ -33,6 +33,21 @@ def trained(toy_store, tmp_path_factory):
     return folder
 
 
+class Means(torch.nn.Module):
+    def forward(self, images):
+        return images.float().mean((2, 3))  # uint8 [N,3,H,W] -> [N,3]
+
+
+def test_a_feature_network_is_asked_at_the_finest_resolution_alone(toy_store, tmp_path):
+    torch.jit.script(Means()).save(str(tmp_path / "means.pt"))
+    flags = ["--logs", str(tmp_path / "logs"), "--feature_extractor", str(tmp_path / "means.pt"), "--num_eval", "16"]
+    flags += ["--max_dim", "32", "--epochs", "1", "--batch_size", "16", "--fmap_max", "4", "--latent_dim", "4"]
+    train_progressive.main([*places(toy_store, tmp_path, "scored"), *flags])
+    lines = (tmp_path / "weights/scored/metrics.jsonl").read_text().splitlines()
+    rows = {(record["resolution"], "fd" in record["scores"]["generated"]) for record in map(json.loads, lines)}
+    assert rows == {(16, False), (32, True)}
+
+
 def test_what_it_leaves(trained):
     # 16 images in batches of 8; 5 phases: 4, and fade and stabilise of 8 and of 16 rows
     content = checkpoint.load(trained / "weights/toy_image/image_10.pt", "image_gan")
