@@ -12,6 +12,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tqdm import tqdm
 
+from datasets.disk import replacing
 from SPADE.engine.distributed import rank
 
 
@@ -55,7 +56,8 @@ def own_log(record: Path, logs: Path, continued: bool) -> Path:
     except (OSError, ValueError, LookupError, TypeError):
         older = [path.name for path in logs.glob("*") if re.fullmatch(r"\d{8}-\d{6}", path.name)] if continued else []
     name = max(older) if older else new_folder(logs)
-    record.write_text(json.dumps({"folder": name}) + "\n")
+    with replacing(record) as temporary:
+        temporary.write_text(json.dumps({"folder": name}) + "\n")
     return logs / name
 
 

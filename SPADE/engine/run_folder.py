@@ -17,6 +17,7 @@ import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from datasets.disk import replacing
 from datasets.errors import UserError
 from SPADE.engine import checkpoint, warm_start
 from SPADE.engine import config as settings
@@ -147,7 +148,8 @@ class RunFolder:
             settings.save(self.config, self.path / "config.json")
             if origin:
                 names = [os.path.relpath(path, self.path.parent) for path in origin]
-                (self.path / "origin.json").write_text(json.dumps(names) + "\n")
+                with replacing(self.path / "origin.json") as temporary:
+                    temporary.write_text(json.dumps(names) + "\n")
             log = own_log(self.path / f"{self.prefix}_log.json", self.logs, continued=self.saved is not None)
         except OSError as error:
             raise UserError(

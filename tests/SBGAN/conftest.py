@@ -62,3 +62,18 @@ class Untrained:
 def untrained(toy_store, tmp_path_factory):
     torch.manual_seed(0)
     return Untrained(toy_store, tmp_path_factory.mktemp("untrained"))
+
+
+class Moments(torch.nn.Module):
+    def forward(self, images):
+        x = images.float()
+        return torch.cat([x.mean(dim=(2, 3)), x.std(dim=(2, 3))], 1)
+
+
+@pytest.fixture
+def network(tmp_path, monkeypatch):
+    """The file of a feature network, and no features that were kept."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = tmp_path / "moments.pt"
+    torch.jit.script(Moments()).save(str(path))
+    return path

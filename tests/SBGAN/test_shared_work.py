@@ -15,21 +15,6 @@ from tests.SBGAN.test_processes import on_two
 pytestmark = pytest.mark.usefixtures("winograd_everywhere")
 
 
-class Moments(torch.nn.Module):
-    def forward(self, images):
-        x = images.float()
-        return torch.cat([x.mean(dim=(2, 3)), x.std(dim=(2, 3))], 1)
-
-
-@pytest.fixture
-def network(tmp_path, monkeypatch):
-    """The file of a feature network, and no features that were kept."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    path = tmp_path / "moments.pt"
-    torch.jit.script(Moments()).save(str(path))
-    return path
-
-
 def deal_out(num, path):
     distributed.start(torch.device("cpu"))
 

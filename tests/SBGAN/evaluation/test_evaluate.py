@@ -18,20 +18,6 @@ from SPADE.evaluation.record import append_record
 from SPADE.evaluation.scores import score_floor
 
 
-class Moments(torch.nn.Module):
-    def forward(self, images):
-        x = images.float()
-        return torch.cat([x.mean(dim=(2, 3)), x.std(dim=(2, 3))], 1)
-
-
-@pytest.fixture
-def network(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    path = tmp_path / "moments.pt"
-    torch.jit.script(Moments()).save(str(path))
-    return path
-
-
 def run(path, folder, *flags):
     common = ["--checkpoint", path, "--results", folder, "--num_eval", 8, "--device", "cpu"]
     evaluate.main([str(word) for word in (*common, *flags)])
