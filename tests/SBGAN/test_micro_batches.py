@@ -101,10 +101,10 @@ def test_joined_without_batch_statistics(layout_networks):
         *layout_networks, spade, MultiscaleDiscriminator(CLASSES + 3, 2), MultiscaleDiscriminator(3, 2)
     )
     config = FinetuneSettings(
-        store="", name="", layout_name="", spade_name="", layout_grad="full", augment="color,cutout"
+        store="", name="", layout_name="", spade_name="", layout_grad="full", augment="translation,cutout"
     )
     batch = torch.randint(CLASSES, (BATCH, 1, 32, 64)).to(torch.uint8), torch.rand(BATCH, 3, 32, 64) * 2 - 1
-    batch = *batch, joint_stage.draw_noise(networks, BATCH, torch.device("cpu"), ("color", "cutout"))
+    batch = *batch, joint_stage.draw_noise(networks, BATCH, torch.device("cpu"), ("translation", "cutout"))
     nets = list(networks.saved().values())
     for terms, trained in (
         (joint_stage.generator_terms, [networks.layout_generator, spade]),
