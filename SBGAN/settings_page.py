@@ -17,6 +17,7 @@ PROGRAMS = {  # module: what makes its parser, or its settings
     "SPADE.test": "TestSettings",
     "SBGAN.evaluate": "EvaluationSettings",
     "SBGAN.generate": "GenerationSettings",
+    "SBGAN.app": "PageSettings",
     "SBGAN.report": "make_parser",
     "SBGAN.export": "ExportSettings",
     "SBGAN.import_released": "ImportSettings",
