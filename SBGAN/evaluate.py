@@ -18,16 +18,15 @@ from SBGAN.evaluation.released_fid import add_fid_released, imagenet_inception
 from SBGAN.evaluation.scenes import score_sets
 from SBGAN.model import Model, assemble, read
 from SPADE.engine import config as settings
+from SPADE.engine.checkpoint import stored_data
 from SPADE.engine.config import require, setting
-from SPADE.engine.data import stored_data
 from SPADE.engine.device import keep_freed_memory, pick
-from SPADE.engine.distributed import from_first, start
+from SPADE.engine.distributed import from_first, start, together
 from SPADE.engine.images import save_png
-from SPADE.engine.watch import together
 from SPADE.evaluation.metrics import Evaluation
 from SPADE.evaluation.record import finish, make_record, make_results, warnings_in_the_record, writing_results
 from SPADE.evaluation.scores import against_reference, begin, draw_from_noise, score_floor, score_real_layouts
-from SPADE.evaluation.settings import ScoringSettings, check_samples
+from SPADE.settings import ScoringSettings, check_samples
 
 COPIES = 500  # at most so many samples are looked for in the training data
 

@@ -25,9 +25,8 @@ from SBGAN.model import Model, load
 from SPADE.engine import config as settings
 from SPADE.engine.config import require, setting
 from SPADE.engine.device import keep_freed_memory, pick
-from SPADE.engine.distributed import from_first, rank, start, total, world_size
+from SPADE.engine.distributed import from_first, rank, start, together, total, world_size
 from SPADE.engine.images import colour_layouts, enlarge, sheet
-from SPADE.engine.watch import together
 
 SIGNS = {">": torch.gt, ">=": torch.ge, "<": torch.lt, "<=": torch.le}
 

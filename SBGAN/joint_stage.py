@@ -13,7 +13,7 @@ from datasets.labels import one_hot
 from datasets.reader import Reader
 from SBGAN import discretize
 from SBGAN import losses as layout_losses
-from SPADE import objectives
+from SPADE import losses as image_losses
 from SPADE.engine import loop
 from SPADE.engine.device import to_device
 from SPADE.engine.distributed import rank, world_size
@@ -102,8 +102,8 @@ def generator_terms(networks, config, labels, images, noise) -> dict:
     terms["gan_generated"] = config.lambda_D2 * hinge_generator(of_fake)
     if config.train_spade:
         # SPADE sums the divergence over the batch, where all else is a mean.
-        weights = objectives.Weights(config.lambda_feat, config.lambda_vgg, config.lambda_kld * config.batch_size)
-        on_real = objectives.generator_losses(
+        weights = image_losses.Weights(config.lambda_feat, config.lambda_vgg, config.lambda_kld * config.batch_size)
+        on_real = image_losses.generator_losses(
             n.spade_generator, n.image_discriminator, labels, images, weights, n.encoder, noise["encoder"], n.vgg
         )
         terms |= {f"{name}_real_layout": value for name, value in on_real.items()}
@@ -126,7 +126,7 @@ def discriminator_terms(networks, config, labels, images, noise, step: int = 1) 
         terms |= {f"layout_{name}": config.lambda_pgan * value for name, value in on_layouts.items()}
     if config.train_spade:
         mix = noise.get("real_classes"), config.lambda_labelmix
-        on_real = objectives.discriminator_losses(
+        on_real = image_losses.discriminator_losses(
             n.spade_generator, n.image_discriminator, labels, images, n.encoder, noise["encoder"], *mix
         )
         terms |= {f"{name}_real_layout": value for name, value in on_real.items()}

@@ -9,11 +9,10 @@ from SBGAN.drawing.sample import draw_images, draw_layouts
 from SBGAN.networks import ImageGenerator, LayoutGenerator, ProgressiveDiscriminator
 from SBGAN.stages import FINETUNE, LAYOUT_GAN, SPADE, STAGES
 from SPADE.engine import checkpoint
-from SPADE.engine.checkpoint import Checkpoint
-from SPADE.engine.data import check_label_space
+from SPADE.engine.checkpoint import Checkpoint, check_label_space
 from SPADE.engine.device import pick, place
+from SPADE.engine.images import render
 from SPADE.networks import MultiscaleDiscriminator, SegmentationCritic, SPADEGenerator, StyleEncoder, conditional_critic
-from SPADE.sampling import render
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from datasets.errors import UserError, exit_on_user_error
-from datasets.flags import Parser
+from datasets.errors import Parser, UserError, exit_on_user_error
 from datasets.page import escape, figure, page, paragraph, picture, section, settings_list, table
 from SBGAN.drawing.files import check_file, replacing
 from SPADE.engine.log import recorded_logs

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from SBGAN.losses import LOSSES
 from SBGAN.networks import PIXEL_NORMS
 from SPADE.engine.config import RunSettings, WarmStart, check_batch, harmless, require, setting
-from SPADE.evaluation.settings import ImageScores
-from SPADE.settings import RealPairLosses
+from SPADE.settings import ImageScores, RealPairLosses
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 import argparse
 from importlib import import_module
 
-from datasets.flags import Parser
+from datasets.errors import Parser
 from SPADE.engine.config import make_parser
 
 PROGRAMS = {  # module: what makes its parser, or its settings

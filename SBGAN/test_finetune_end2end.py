@@ -14,11 +14,10 @@ from SBGAN.model import assemble, read
 from SBGAN.stages import FINETUNE
 from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
+from SPADE.engine.checkpoint import stored_data
 from SPADE.engine.config import setting
-from SPADE.engine.data import stored_data
 from SPADE.engine.device import keep_freed_memory, pick
-from SPADE.engine.distributed import rank, start
-from SPADE.engine.watch import together
+from SPADE.engine.distributed import rank, start, together
 
 
 @dataclass(frozen=True, kw_only=True)

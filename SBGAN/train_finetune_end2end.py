@@ -20,7 +20,7 @@ from SBGAN.settings import FinetuneSettings, check_finetune
 from SBGAN.stages import FINETUNE, LAYOUT_GAN, SPADE
 from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
-from SPADE.engine.data import check_store, data_record
+from SPADE.engine.checkpoint import check_store, data_record
 from SPADE.engine.device import pick, seed_everything
 from SPADE.engine.distributed import rank, start
 from SPADE.engine.run_folder import RunFolder

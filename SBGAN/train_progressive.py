@@ -21,8 +21,8 @@ from SBGAN.schedule import make_phases, parse_by_resolution
 from SBGAN.settings import BaselineSettings, check_progressive
 from SBGAN.stages import IMAGE_GAN
 from SPADE.engine import config as settings
+from SPADE.engine.checkpoint import data_record
 from SPADE.engine.config import require
-from SPADE.engine.data import data_record
 from SPADE.engine.device import pick, place, seed_everything, to_device
 from SPADE.engine.distributed import rank, start, world_size
 from SPADE.engine.images import from_uint8

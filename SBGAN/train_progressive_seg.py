@@ -14,7 +14,7 @@ from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
 from SBGAN.schedule import make_phases, parse_by_resolution
 from SBGAN.settings import ProgressiveSettings, check_progressive
 from SPADE.engine import config as settings
-from SPADE.engine.data import data_record
+from SPADE.engine.checkpoint import data_record
 from SPADE.engine.device import pick, place, seed_everything
 from SPADE.engine.distributed import rank, start
 

@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from SPADE.engine.buffers import Iterative
 from SPADE.engine.device import widened
+from SPADE.engine.state import Iterative
 from SPADE.ops.convolution import conv2d
 
 

@@ -11,16 +11,15 @@ from pathlib import Path
 from datasets.errors import exit_on_user_error
 from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
+from SPADE.engine.checkpoint import stored_data
 from SPADE.engine.config import setting
-from SPADE.engine.data import stored_data
 from SPADE.engine.device import keep_freed_memory, pick
-from SPADE.engine.distributed import from_first, start
+from SPADE.engine.distributed import from_first, start, together
 from SPADE.engine.images import save_png
-from SPADE.engine.watch import together
 from SPADE.evaluation.record import finish, make_record, make_results, warnings_in_the_record, writing_results
 from SPADE.evaluation.scores import begin, score_floor, score_real_layouts
-from SPADE.evaluation.settings import ScoringSettings, check_samples
 from SPADE.networks import SPADEGenerator, StyleEncoder
+from SPADE.settings import ScoringSettings, check_samples
 from SPADE.train import STAGE, pictures
 
 

@@ -10,12 +10,10 @@ import signal
 import sys
 from pathlib import Path
 
-from datasets.errors import UserError, exit_on_user_error
-from datasets.flags import Parser
-from datasets.packing import available_cores, pack
+from datasets.errors import Parser, UserError, exit_on_user_error
+from datasets.packing import available_cores, check_size, pack
 from datasets.sources import ade_indoor, camvid, cityscapes, cityscapes_25k, folder
 from datasets.sources import toy_street as drawn
-from datasets.writing import check_size
 
 SOURCES = {
     "ade_indoor": ade_indoor,

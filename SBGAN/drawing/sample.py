@@ -6,8 +6,7 @@ import torch
 
 from SBGAN.discretize import argmax
 from SPADE.engine.device import evaluating
-from SPADE.engine.images import to_uint8
-from SPADE.sampling import in_batches, latents
+from SPADE.engine.images import in_batches, latents, to_uint8
 
 MEAN_OF = 1024  # latents that `truncated` takes the mean over
 

@@ -8,9 +8,7 @@ from PIL import Image
 from SBGAN.drawing.files import replacing
 from SBGAN.drawing.sample import draw_images, draw_layouts, layouts_of
 from SBGAN.model import Model
-from SPADE.engine.data import spread_pairs
-from SPADE.engine.images import colour_layouts, enlarge, sheet, square_sheet
-from SPADE.sampling import latents, render
+from SPADE.engine.images import colour_layouts, enlarge, latents, render, sheet, spread_pairs, square_sheet
 
 MANY = 32  # samples of a sheet that has nothing but them
 

@@ -11,14 +11,12 @@ from datasets.errors import UserError
 from SBGAN.discretize import resize
 from SPADE.engine.device import evaluating
 from SPADE.engine.distributed import from_first, shared_out
-from SPADE.engine.images import from_uint8
+from SPADE.engine.images import from_uint8, in_batches, latents
+from SPADE.evaluation.distances import frechet_distance
 from SPADE.evaluation.features import full_precision
-from SPADE.evaluation.fidelity import frechet_distance
 from SPADE.evaluation.metrics import Evaluation
 from SPADE.evaluation.scores import real_images
-from SPADE.pretrained import find_weights, load_weights
-from SPADE.sampling import in_batches, latents
-from SPADE.torchvision_import import torchvision
+from SPADE.pretrained import find_weights, load_weights, torchvision
 
 PROTOCOL = (
     "the released code's: torchvision's Inception on images in [-3,1], soft layouts, references flipped at random; "

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 from SBGAN.drawing.sample import draw_layouts
 from SBGAN.evaluation import layout_metrics  # noqa: F401 (registers the scores of layouts)
+from SPADE.engine.images import render
 from SPADE.evaluation.metrics import Evaluation
 from SPADE.evaluation.record import COLUMNS
 from SPADE.evaluation.scores import against_reference, draw_from_noise
-from SPADE.sampling import render
 
 
 def score_layouts(generator, evaluation: Evaluation, resolution=None, alpha: float = 1.0) -> dict:

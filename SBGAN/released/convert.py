@@ -13,8 +13,8 @@ from SBGAN.released import progressive, spade
 from SBGAN.released.files import ReleasedLayoutGAN, read_layout, read_spade
 from SBGAN.stages import FINETUNE, IMAGE_GAN, LAYOUT_GAN, SPADE
 from SPADE.engine import config as settings
+from SPADE.engine.checkpoint import data_record
 from SPADE.engine.config import require
-from SPADE.engine.data import data_record
 from SPADE.networks import UPSAMPLINGS
 
 UPSAMPLING_OF_TABLE = {"cityscapes": "more", "cityscapes_25k": "more", "ade_indoor": "normal"}  # as published

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 from datasets.disk import replacing
-from datasets.errors import UserError
-from datasets.flags import Parser, Range, Switch
+from datasets.errors import Parser, Range, Switch, UserError
 from SPADE.engine.device import PRECISIONS
 from SPADE.engine.distributed import launched_processes
 

@@ -13,9 +13,8 @@ from importlib.metadata import version
 import torch
 
 from datasets.packed import Store
+from SPADE.evaluation.distances import FEWEST_IMAGES, PATCH, feature_scores, sliced_wasserstein
 from SPADE.evaluation.features import Extractor, mean_distance, small_pixels
-from SPADE.evaluation.fidelity import FEWEST_IMAGES, feature_scores
-from SPADE.evaluation.swd import PATCH, sliced_wasserstein
 
 MOSTLY_BIAS_BELOW = 2048  # images; with fewer, FID's bias is of the size of the differences that one looks for
 OTHER_NAMES = {"fid": "fd", "kid": "kd", "kid_std": "kd_std", "kid_subset_size": "kd_subset_size"}

@@ -12,14 +12,19 @@ import torch
 
 from datasets.disk import replacing
 from datasets.reader import in_order, layouts_in_order
-from SPADE.engine.data import reference_layouts
 from SPADE.engine.distributed import from_first, rank, shared_out
+from SPADE.engine.images import render
 from SPADE.evaluation.features import Extractor, find_extractor
 from SPADE.evaluation.metrics import Evaluation, score
-from SPADE.evaluation.settings import ImageScores
-from SPADE.sampling import render
+from SPADE.settings import ImageScores
 
 FORMAT = 1  # counts up when features of the same images by the same network come to be other numbers
+
+
+def reference_layouts(store, height: int, num: int, split: str | None = None) -> torch.Tensor:
+    """Real layouts that scores compare with (or of another split), uint8 [min(num, n),1,height,aspect*height]."""
+    split = store[split or store.reference]
+    return layouts_in_order(split, 0, min(num, len(split)), height)
 
 
 def real_images(split, numbers: range, height: int | None = None):

@@ -16,11 +16,9 @@ import numpy as np
 
 from datasets.errors import UserError
 from datasets.files import image_size, read_image, read_label, read_raw_ids
-from datasets.folders import find_directory, find_files, need_directory, pair_up
 from datasets.labels import LabelClass, LabelSpace, distinct_colours, load_space
-from datasets.packing import Item, Plan, in_parallel
-from datasets.sources.pairs import note_counts, resize_image, resize_labels
-from datasets.writing import Entry
+from datasets.packing import Entry, Item, Plan, in_parallel
+from datasets.pairs import find_directory, find_files, need_directory, note_counts, pair_up, resize_image, resize_labels
 
 SCENES = (
     "airport_terminal", "bathroom", "bedroom", "conference_room", "corridor",

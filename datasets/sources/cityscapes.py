@@ -6,10 +6,9 @@ top folder in between (`leftImg8bit_trainvaltest/leftImg8bit/train`).
 
 import functools
 
-from datasets.folders import need_directory
 from datasets.labels import load_space
 from datasets.packing import Plan
-from datasets.sources.pairs import load_pair, note_counts, pair_items
+from datasets.pairs import load_pair, need_directory, note_counts, pair_items
 
 IMAGE_ENDING = "_leftImg8bit.png"
 LABEL_ENDING = "_gtFine_labelIds.png"

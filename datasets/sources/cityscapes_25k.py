@@ -17,18 +17,20 @@ import numpy as np
 
 from datasets.errors import UserError
 from datasets.files import read_image, read_label, read_label_pixels
-from datasets.folders import find_directory, find_files, need_directory, pair_up
 from datasets.labels import LabelSpace, load_space
-from datasets.packing import Item, Plan
-from datasets.sources.cityscapes import IMAGE_ENDING, LABEL_ENDING
-from datasets.sources.pairs import (
+from datasets.packing import Entry, Item, Plan
+from datasets.pairs import (
     check_equal_sizes,
+    find_directory,
+    find_files,
+    need_directory,
     note_counts,
     pair_items,
+    pair_up,
     resize_image,
     resize_labels,
 )
-from datasets.writing import Entry
+from datasets.sources.cityscapes import IMAGE_ENDING, LABEL_ENDING
 
 FINE_WEIGHT = 7
 FRAME = re.compile(r"[^/]+_\d{6}_\d{6}")

@@ -11,12 +11,10 @@ import numpy as np
 
 from datasets.errors import UserError
 from datasets.labels import load_space
-from datasets.packing import Item, Plan
-from datasets.sources.street.canvas import CLASSES, Camera, Canvas
-from datasets.sources.street.ground import draw_backdrop, draw_ground
+from datasets.packing import Entry, Item, Plan
+from datasets.sources.street.canvas import CLASSES, Camera, Canvas, draw_backdrop, draw_ground
 from datasets.sources.street.placement import Side, Street, place_things
 from datasets.sources.street.shaders import Light
-from datasets.writing import Entry
 
 __all__ = ["CLASSES", "draw"]
 

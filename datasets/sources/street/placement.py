@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from datasets.sources.street import things
-from datasets.sources.street.ground import FAR, PLASTERS
+from datasets.sources.street.canvas import FAR, PLASTERS
 from datasets.sources.street.things import car
 
 NEAR = 1.3  # metres: the nearest point of a wall

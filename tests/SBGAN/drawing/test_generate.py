@@ -14,8 +14,7 @@ from SBGAN import generate, load
 from SBGAN.drawing.given_layouts import read_layout, read_style
 from SBGAN.drawing.sample import truncated
 from SBGAN.drawing.sheets import slerp, walk_frames
-from SPADE.engine.checkpoint import write_sealed
-from SPADE.engine.data import data_record
+from SPADE.engine.checkpoint import data_record, write_sealed
 from tests.disk import files_up_to
 
 pytestmark = pytest.mark.usefixtures("winograd_everywhere")

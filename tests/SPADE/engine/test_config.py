@@ -5,8 +5,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from datasets.errors import UserError
-from datasets.flags import Range
+from datasets.errors import Range, UserError
 from SBGAN.settings_page import PROGRAMS, module_of
 from SPADE.engine.config import harmless, make_parser, parse, setting
 
