@@ -16,12 +16,10 @@ import torch
 from tqdm import tqdm
 
 from datasets.errors import UserError, exit_on_user_error
-from SBGAN.drawing.files import Files, Writer, check_folder, replacing, write_png
-from SBGAN.drawing.given_layouts import KINDS, read_layouts, read_style
-from SBGAN.drawing.sample import truncated
+from SBGAN.drawing.files import KINDS, Files, Writer, check_folder, read_layouts, read_style, replacing, write_png
 from SBGAN.drawing.sheets import save_animation, walk_frames
-from SBGAN.evaluation.layout_metrics import class_proportions
-from SBGAN.model import Model, load
+from SBGAN.evaluation.scenes import class_proportions
+from SBGAN.model import Model, load, truncated
 from SPADE.engine import config as settings
 from SPADE.engine.config import require, setting
 from SPADE.engine.device import keep_freed_memory, pick

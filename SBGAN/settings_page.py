@@ -12,7 +12,6 @@ PROGRAMS = {  # module: what makes its parser, or its settings
     "SBGAN.train_progressive_seg": "ProgressiveSettings",
     "SPADE.train": "SpadeSettings",
     "SBGAN.train_finetune_end2end": "FinetuneSettings",
-    "SBGAN.test_finetune_end2end": "FinetuneScoring",
     "SPADE.test": "TestSettings",
     "SBGAN.evaluate": "EvaluationSettings",
     "SBGAN.generate": "GenerationSettings",
@@ -20,9 +19,7 @@ PROGRAMS = {  # module: what makes its parser, or its settings
     "SBGAN.export": "ExportSettings",
     "SBGAN.import_released": "ImportSettings",
     "SBGAN.train_progressive": "BaselineSettings",
-    "SBGAN.test_progressive": "BaselineScoring",
     "SBGAN.compare": "ComparisonSettings",
-    "SBGAN.reproduction": "ReproductionSettings",
     "SBGAN.benchmark": "BenchmarkSettings",
     "datasets.benchmark": "make_parser",
 }

@@ -13,11 +13,10 @@ import torch.nn.functional as F
 from datasets.errors import exit_on_user_error
 from datasets.packed import open_store
 from datasets.reader import Reader
-from SBGAN.drawing.sample import draw_images
 from SBGAN.drawing.sheets import images_sheet
-from SBGAN.layout_stage import Domain, train
+from SBGAN.layout_stage import Domain, make_phases, parse_by_resolution, train
+from SBGAN.model import draw_images
 from SBGAN.networks import ImageGenerator, ProgressiveDiscriminator
-from SBGAN.schedule import make_phases, parse_by_resolution
 from SBGAN.settings import BaselineSettings, check_progressive
 from SBGAN.stages import IMAGE_GAN
 from SPADE.engine import config as settings

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from datasets.errors import exit_on_user_error
 from datasets.packed import open_store
-from SBGAN.layout_stage import layout_domain, train
+from SBGAN.layout_stage import layout_domain, make_phases, parse_by_resolution, train
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
-from SBGAN.schedule import make_phases, parse_by_resolution
 from SBGAN.settings import ProgressiveSettings, check_progressive
 from SPADE.engine import config as settings
 from SPADE.engine.checkpoint import data_record

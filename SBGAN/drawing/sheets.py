@@ -6,8 +6,7 @@ import torch
 from PIL import Image
 
 from SBGAN.drawing.files import replacing
-from SBGAN.drawing.sample import draw_images, draw_layouts, layouts_of
-from SBGAN.model import Model
+from SBGAN.model import Model, draw_images, draw_layouts, layouts_of
 from SPADE.engine.images import colour_layouts, enlarge, latents, render, sheet, spread_pairs, square_sheet
 
 MANY = 32  # samples of a sheet that has nothing but them

@@ -47,4 +47,4 @@ for seed in $seeds; do
     score control test_finetune_end2end --no_copy_check ${rest[@]+"${rest[@]}"}
     score finetune test_finetune_end2end --no_copy_check ${rest[@]+"${rest[@]}"}
 done
-python -m SBGAN.reproduction --results "$results" --name "$base" --seeds "${seeds// /,}"
+python -m SBGAN.compare --results "$results" --name "$base" --seeds "${seeds// /,}"

@@ -7,8 +7,8 @@ import torch
 
 from datasets.packed import open_store
 from datasets.reader import Reader, in_order
-from SBGAN import compare, test_progressive, train_progressive
-from SBGAN.drawing.sample import draw_images
+from SBGAN import compare, evaluate, train_progressive
+from SBGAN.model import draw_images
 from SBGAN.networks import ImageGenerator
 from SBGAN.settings import ProgressiveSettings
 from SBGAN.train_progressive import image_domain
@@ -29,7 +29,7 @@ def trained(toy_store, tmp_path_factory):
     folder = tmp_path_factory.mktemp("baseline")
     logs = ["--logs", str(folder / "logs")]
     train_progressive.main([*places(toy_store, folder, "toy_image"), *logs, *TINY, "--num_eval", "8"])
-    test_progressive.main([*places(toy_store, folder, "toy_image"), "--results", str(folder / "results"), *SCORED])
+    evaluate.main([*places(toy_store, folder, "toy_image"), "--results", str(folder / "results"), *SCORED])
     return folder
 
 

@@ -1,4 +1,4 @@
-from SBGAN.schedule import iteration_at, make_phases, phase_at, total_images
+from SBGAN.layout_stage import iteration_at, make_phases, phase_at, total_images
 
 
 def walk(phases):

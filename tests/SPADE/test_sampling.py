@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from SBGAN.drawing.sample import draw_layouts
+from SBGAN.model import draw_layouts
 from SBGAN.networks import LayoutGenerator
 from SPADE.engine.images import ROWS, in_batches, render
 from SPADE.layers import initialise

@@ -11,9 +11,9 @@ from PIL import Image, ImageSequence
 from datasets.errors import UserError
 from datasets.labels import LabelSpace
 from SBGAN import generate, load
-from SBGAN.drawing.given_layouts import read_layout, read_style
-from SBGAN.drawing.sample import truncated
+from SBGAN.drawing.files import read_layout, read_style
 from SBGAN.drawing.sheets import slerp, walk_frames
+from SBGAN.model import truncated
 from SPADE.engine.checkpoint import data_record, write_sealed
 from tests.disk import files_up_to
 

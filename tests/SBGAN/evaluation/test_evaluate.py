@@ -7,9 +7,8 @@ import torch
 
 from datasets.packed import open_store
 from SBGAN import evaluate
-from SBGAN.evaluation import layout_metrics
-from SBGAN.evaluation.released_fid import fid_released, imagenet_inception, soft_scenes
-from SBGAN.evaluation.scenes import score_scenes
+from SBGAN.evaluation import scenes
+from SBGAN.evaluation.scenes import fid_released, imagenet_inception, score_scenes, soft_scenes
 from SBGAN.model import load
 from SPADE.evaluation.features import Extractor
 from SPADE.evaluation.metrics import Evaluation
@@ -63,7 +62,7 @@ def test_class_shares(untrained, tmp_path):
         assert share["generated"] == pytest.approx((layouts == i).double().mean().item())
         assert share["real"] == pytest.approx((real == i).double().mean().item())
         assert share["gained"] == pytest.approx(share["generated"] - share["real"])
-    assert row["fsd"] == pytest.approx(layout_metrics.fsd(real, layouts))
+    assert row["fsd"] == pytest.approx(scenes.fsd(real, layouts))
     assert "swd" not in row
 
 
