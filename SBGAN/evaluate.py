@@ -94,7 +94,7 @@ def newest_of_run(config: EvaluationSettings) -> Path:
 
 
 def before_and_after(joined: Checkpoint, device, averaged: bool) -> tuple[dict, dict]:
-    """Models of a fine-tuning and of what it started from, if that is there; and what the record says of their files."""
+    """Models of a fine-tuning and of what it started from, if that is there; what the record says of their files."""
     origin = {name: Path(file) for name, file in joined.content["origin"].items()}
     models, files = {}, {FINETUNE.name: joined.described(averaged)}
     if origin and all(file.is_file() for file in origin.values()):
