@@ -15,7 +15,7 @@ from datasets.disk import replacing
 from datasets.errors import UserError, exit_on_user_error
 from SPADE.engine import config as settings
 from SPADE.engine.config import setting
-from SPADE.evaluation.record import COLUMNS, flat_scores, left_out
+from SPADE.evaluation.scores import COLUMNS, flat_scores, left_out
 
 PUBLISHED = {"cityscapes": 65.49, "cityscapes_25k": 62.97, "ade_indoor": 85.27}  # SB-GAN's FID, released protocol
 ROWS = {  # name in the table: (ending of the run's name, row of its scores)

@@ -29,8 +29,18 @@ from SPADE.engine.device import keep_freed_memory, pick
 from SPADE.engine.distributed import from_first, rank, start, together
 from SPADE.engine.images import save_png
 from SPADE.evaluation.metrics import Evaluation
-from SPADE.evaluation.record import finish, make_record, make_results, warnings_in_the_record, writing_results
-from SPADE.evaluation.scores import against_reference, begin, draw_from_noise, score_floor, score_real_layouts
+from SPADE.evaluation.scores import (
+    against_reference,
+    begin,
+    draw_from_noise,
+    finish,
+    make_record,
+    make_results,
+    score_floor,
+    score_real_layouts,
+    warnings_in_the_record,
+    writing_results,
+)
 from SPADE.settings import ScoringSettings, check_samples
 
 COPIES = 500  # at most so many samples are looked for in the training data

@@ -21,7 +21,7 @@ from SBGAN.model import Model, load
 from SPADE.engine import config as settings
 from SPADE.engine.config import setting
 from SPADE.engine.images import to_uint8
-from SPADE.layers import SpectralConv2d, plain_twin
+from SPADE.modulation import SpectralConv2d, plain_twin
 
 OPSET = 18
 

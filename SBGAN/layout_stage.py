@@ -25,8 +25,7 @@ from SPADE.engine.distributed import rank, world_size
 from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.state import TrainingState, averaged_copy
 from SPADE.engine.step import Step, adam, every, frozen, micro_batches
-from SPADE.evaluation.record import flat_scores, record_in_training
-from SPADE.evaluation.scores import begin
+from SPADE.evaluation.scores import begin, flat_scores, record_in_training
 
 CLASS_AXES = {r"generator\.heads\.\d+": 0, r"discriminator\.inputs\.\d+": 1}
 

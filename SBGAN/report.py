@@ -18,7 +18,7 @@ from datasets.errors import Parser, UserError, exit_on_user_error
 from datasets.page import escape, figure, page, paragraph, picture, section, settings_list, table
 from SBGAN.drawing.files import check_file, replacing
 from SPADE.engine.log import recorded_logs
-from SPADE.evaluation.record import COLUMNS, flat_scores, left_out
+from SPADE.evaluation.scores import COLUMNS, flat_scores, left_out
 
 COLOURS = ("#1965b0", "#dc050c", "#4eb265", "#f1932d", "#882e72", "#777777")
 WIDTH, HEIGHT = 370, 190

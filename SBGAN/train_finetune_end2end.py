@@ -24,8 +24,7 @@ from SPADE.engine.checkpoint import check_store, data_record
 from SPADE.engine.device import pick, seed_everything
 from SPADE.engine.distributed import rank, start
 from SPADE.engine.run_folder import RunFolder
-from SPADE.evaluation.record import flat_scores, record_in_training
-from SPADE.evaluation.scores import begin, score_real_layouts
+from SPADE.evaluation.scores import begin, flat_scores, record_in_training, score_real_layouts
 from SPADE.train import perceptual_network
 
 

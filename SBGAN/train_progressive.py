@@ -25,8 +25,7 @@ from SPADE.engine.config import require
 from SPADE.engine.device import pick, place, seed_everything, to_device
 from SPADE.engine.distributed import rank, start, world_size
 from SPADE.engine.images import from_uint8
-from SPADE.evaluation.record import flat_scores, record_in_training
-from SPADE.evaluation.scores import against_reference, begin, draw_from_noise
+from SPADE.evaluation.scores import against_reference, begin, draw_from_noise, flat_scores, record_in_training
 
 
 def image_domain(config, store, device, evaluation) -> Domain:

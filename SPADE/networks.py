@@ -8,8 +8,7 @@ from torch import nn
 
 from datasets.labels import one_hot
 from SPADE.engine.device import widened
-from SPADE.layers import SpectralConv2d, initialise, instance_norm
-from SPADE.modulation import SPADENorm, layout_at, semantics_at
+from SPADE.modulation import SPADENorm, SpectralConv2d, initialise, instance_norm, layout_at, semantics_at
 from SPADE.ops.affine import batch_moments
 
 LEAK = 0.2

@@ -16,8 +16,16 @@ from SPADE.engine.config import setting
 from SPADE.engine.device import keep_freed_memory, pick
 from SPADE.engine.distributed import from_first, start, together
 from SPADE.engine.images import save_png
-from SPADE.evaluation.record import finish, make_record, make_results, warnings_in_the_record, writing_results
-from SPADE.evaluation.scores import begin, score_floor, score_real_layouts
+from SPADE.evaluation.scores import (
+    begin,
+    finish,
+    make_record,
+    make_results,
+    score_floor,
+    score_real_layouts,
+    warnings_in_the_record,
+    writing_results,
+)
 from SPADE.networks import SPADEGenerator, StyleEncoder
 from SPADE.settings import ScoringSettings, check_samples
 from SPADE.train import STAGE, pictures

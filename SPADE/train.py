@@ -21,8 +21,7 @@ from SPADE.engine.images import colour_layouts, from_uint8, render, sheet, sprea
 from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.state import TrainingState, averaged_copy
 from SPADE.engine.step import adam, frozen, in_epochs, micro_batches
-from SPADE.evaluation.record import flat_scores, record_in_training
-from SPADE.evaluation.scores import begin, score_real_layouts
+from SPADE.evaluation.scores import begin, flat_scores, record_in_training, score_real_layouts
 from SPADE.losses import VGG19Features, Weights, discriminator_losses, generator_losses
 from SPADE.networks import (
     UPSAMPLINGS,

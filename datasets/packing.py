@@ -238,6 +238,15 @@ class Plan:
     load: Callable[[Item], tuple[np.ndarray, np.ndarray]]  # -> image uint8 [h,w,3], train ids uint8 [h,w]; picklable
 
 
+@dataclass(frozen=True)
+class Source:
+    """A data set that can be prepared: where its files lie and what they mean."""
+
+    description: str  # its first line is its summary
+    add_arguments: Callable  # parser -> None; sets height and aspect (width / height) by default
+    plan: Callable  # arguments -> Plan
+
+
 def pack(plan: Plan, target: Path, workers: int) -> None:
     entries = {split: [item.entry for item in items] for split, items in plan.splits.items()}
     writer = StoreWriter(target, plan.name, plan.label_space, plan.height, plan.width, plan.reference, entries)

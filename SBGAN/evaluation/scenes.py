@@ -15,8 +15,7 @@ from SPADE.engine.images import from_uint8, in_batches, latents, render
 from SPADE.evaluation.distances import frechet_distance
 from SPADE.evaluation.features import full_precision
 from SPADE.evaluation.metrics import Evaluation, metric
-from SPADE.evaluation.record import COLUMNS
-from SPADE.evaluation.scores import against_reference, draw_from_noise, real_images
+from SPADE.evaluation.scores import COLUMNS, against_reference, draw_from_noise, real_images
 from SPADE.pretrained import find_weights, load_weights, torchvision
 
 

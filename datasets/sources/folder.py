@@ -30,7 +30,7 @@ import numpy as np
 from datasets.errors import UserError
 from datasets.files import IMAGE_SUFFIXES, LABEL_SUFFIXES, read_classes, read_raw_ids
 from datasets.labels import LabelSpace, load_space, space_of_ids
-from datasets.packing import Item, Plan, in_parallel
+from datasets.packing import Item, Plan, Source, in_parallel
 from datasets.pairs import is_directory, load_pair, pair_items
 
 SPLIT_FOLDERS = {
@@ -242,3 +242,6 @@ def describe_scattered(counts: np.ndarray) -> str | None:
         "were once saved as JPEG or resized with interpolation look so; make them again, or give a table of the true "
         'classes whose "unlisted" is "ignored", which fills such pixels from their neighbours'
     )
+
+
+SOURCE = Source(__doc__, add_arguments, plan)

@@ -11,7 +11,7 @@ import numpy as np
 
 from datasets.errors import UserError
 from datasets.labels import load_space
-from datasets.packing import Entry, Item, Plan
+from datasets.packing import Entry, Item, Plan, Source
 from datasets.sources.street.canvas import CLASSES, Camera, Canvas, draw_backdrop, draw_ground
 from datasets.sources.street.placement import Side, Street, place_things
 from datasets.sources.street.shaders import Light
@@ -161,3 +161,6 @@ def load_scene(item: Item, weather: str | None):
 def _scenes(split: str, count: int, args) -> list[Item]:
     first = args.seed * 2 * VAL_SEEDS + (VAL_SEEDS if split == "val" else 0)
     return [Item(Entry(f"{split}_{i:06d}", args.height, args.width), first + i) for i in range(count)]
+
+
+SOURCE = Source(__doc__, add_arguments, plan)

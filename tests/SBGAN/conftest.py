@@ -5,7 +5,7 @@ from SBGAN.networks import ImageGenerator, LayoutGenerator
 from SBGAN.stages import FINETUNE
 from SPADE.engine import checkpoint
 from SPADE.engine.checkpoint import data_record
-from SPADE.layers import initialise
+from SPADE.modulation import initialise
 from SPADE.networks import SPADEGenerator, StyleEncoder
 
 

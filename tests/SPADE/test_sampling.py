@@ -6,7 +6,7 @@ import torch
 from SBGAN.model import draw_layouts
 from SBGAN.networks import LayoutGenerator
 from SPADE.engine.images import ROWS, in_batches, render
-from SPADE.layers import initialise
+from SPADE.modulation import initialise
 from SPADE.networks import SPADEGenerator
 
 SELECTIONS = [[3], [5, 3], [0, 1, 2, 3, 4], [6, 5, 4, 3, 2, 1, 0], [3, 3, 3, 3, 3, 3]]

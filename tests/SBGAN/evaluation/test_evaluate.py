@@ -12,8 +12,7 @@ from SBGAN.evaluation.scenes import fid_released, imagenet_inception, score_scen
 from SBGAN.model import load
 from SPADE.evaluation.features import Extractor
 from SPADE.evaluation.metrics import Evaluation
-from SPADE.evaluation.record import append_record
-from SPADE.evaluation.scores import reference_layouts, score_floor
+from SPADE.evaluation.scores import append_record, reference_layouts, score_floor
 
 
 def run(path, folder, *flags):

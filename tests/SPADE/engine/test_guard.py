@@ -9,8 +9,7 @@ import torch
 from datasets.errors import UserError
 from SPADE.engine.step import MOST_IN_A_ROW, Guard, descend
 from SPADE.engine.step import adam as fused_adam
-from SPADE.layers import SpectralConv2d, initialise
-from SPADE.modulation import SPADENorm
+from SPADE.modulation import SPADENorm, SpectralConv2d, initialise
 
 WHOLE = [(1.0, [])]  # a batch in one part, which the terms have at hand
 
