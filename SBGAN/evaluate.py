@@ -5,6 +5,7 @@ A run of stage 3 that is given by its name is scored before and after fine-tunin
 Examples:
     python -m SBGAN.evaluate --name camvid_finetune
     python -m SBGAN.evaluate --name camvid_finetune --epoch 2 --num_eval 101 --repeats 3
+    python -m SBGAN.evaluate --name camvid_spade --epoch 6 --no_fid
     python -m SBGAN.evaluate --checkpoint weights/camvid_finetune/finetune_3.pt
     python -m SBGAN.evaluate --checkpoint weights/camvid_layout/layout_1288.pt \
         --spade_checkpoint weights/camvid_spade/spade_12.pt --repeats 3 --no_fid
@@ -105,7 +106,7 @@ def newest_of_run(config: EvaluationSettings) -> Path:
 
 def before_and_after(joined: Checkpoint, device, averaged: bool) -> tuple[dict, dict]:
     """Models of a fine-tuning and of what it started from, if that is there; what the record says of their files."""
-    origin = {name: Path(file) for name, file in joined.content["origin"].items()}
+    origin = {name: Path(file) for name, file in joined.content.get("origin", {}).items()}
     models, files = {}, {FINETUNE.name: joined.described(averaged)}
     if origin and all(file.is_file() for file in origin.values()):
         pair = read(origin["layout"], origin["spade"])

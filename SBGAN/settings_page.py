@@ -12,7 +12,6 @@ PROGRAMS = {  # module: what makes its parser, or its settings
     "SBGAN.train_progressive_seg": "ProgressiveSettings",
     "SPADE.train": "SpadeSettings",
     "SBGAN.train_finetune_end2end": "FinetuneSettings",
-    "SPADE.test": "TestSettings",
     "SBGAN.evaluate": "EvaluationSettings",
     "SBGAN.generate": "GenerationSettings",
     "SBGAN.report": "make_parser",

@@ -8,6 +8,7 @@ from PIL import Image
 from SBGAN.drawing.files import replacing
 from SBGAN.model import Model, draw_images, draw_layouts, layouts_of
 from SPADE.engine.images import colour_layouts, enlarge, latents, render, sheet, spread_pairs, square_sheet
+from SPADE.train import pictures
 
 MANY = 32  # samples of a sheet that has nothing but them
 
@@ -58,8 +59,11 @@ def scenes_sheet(pairs, store, seed: int = 0, num: int = 8):
 
 def contact_sheet(models, store, seed: int):
     """One picture of what models draw, one below the other: uint8 [3,...]"""
-    if models[-1].image_generator is not None:
-        return images_sheet(models[-1].image_generator, seed=seed)
+    last = models[-1]
+    if last.image_generator is not None:
+        return images_sheet(last.image_generator, seed=seed)
+    if last.layout_generator is None:
+        return pictures(last.spade_generator, store, last.device, last.encoder)
     return scenes_sheet([(model.layout_generator, model.spade_generator) for model in models], store, seed)
 
 

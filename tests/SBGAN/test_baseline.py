@@ -12,7 +12,6 @@ from SBGAN.model import draw_images
 from SBGAN.networks import ImageGenerator
 from SBGAN.settings import ProgressiveSettings
 from SBGAN.train_progressive import image_domain
-from SPADE import test as test_spade
 from SPADE.engine import checkpoint
 from SPADE.evaluation.metrics import Evaluation
 
@@ -96,7 +95,7 @@ def test_flags_of_the_layouts_sampler(toy_store, tmp_path, capsys):
 def test_stage_2_alone(untrained, tmp_path):
     path = untrained.spade()
     at = ["--weights", str(path.parents[1]), "--name", "spade", "--results", str(tmp_path), "--device", "cpu"]
-    test_spade.main([*at, *SCORED])
+    evaluate.main([*at, *SCORED])
     record = json.loads((tmp_path / "spade/scores.json").read_text())
     assert set(record["scores"]) == {"real layouts", "floor: real against real"}
     split = untrained.store["val"]

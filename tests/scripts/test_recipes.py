@@ -12,7 +12,6 @@ from PIL import Image
 from SBGAN.evaluate import EvaluationSettings
 from SBGAN.layout_stage import parse_by_resolution
 from SBGAN.settings import FinetuneSettings, ProgressiveSettings
-from SPADE import test as spade_scoring
 from SPADE.engine import config
 from SPADE.networks import UPSAMPLINGS
 from SPADE.settings import SpadeSettings
@@ -39,9 +38,8 @@ def test_settings_are_flags_of_their_program(data_set, stage):
 
 
 @pytest.mark.parametrize("data_set", DATA_SETS)
-@pytest.mark.parametrize("program", [EvaluationSettings, spade_scoring.TestSettings])
-def test_scoring_is_flags_of_every_test(data_set, program):
-    flags(data_set, "scoring", program)
+def test_scoring_is_flags_of_every_test(data_set):
+    flags(data_set, "scoring", EvaluationSettings)
 
 
 def chosen(stage, images, rows, columns, classes, program=None):
@@ -66,8 +64,7 @@ def test_chosen_numbers_fit_the_store(images, rows, columns, classes):
     assert min(two.niter, two.niter_decay, three.niter, three.niter_decay) >= 1
     assert two.niter + two.niter_decay <= 200 and three.niter + three.niter_decay <= 100
     assert rows % 2 ** UPSAMPLINGS[two.upsampling] == columns % 2 ** UPSAMPLINGS[two.upsampling] == 0
-    for program in (EvaluationSettings, spade_scoring.TestSettings):
-        assert 16 <= chosen("scoring", images, rows, columns, classes, program).num_eval <= 500
+    assert 16 <= chosen("scoring", images, rows, columns, classes, EvaluationSettings).num_eval <= 500
 
 
 def test_chosen_numbers_are_those_of_the_recipes_they_come_from():
