@@ -16,10 +16,11 @@ Examples:
 from dataclasses import dataclass
 from pathlib import Path
 
+from datasets.disk import explained
 from datasets.errors import UserError, exit_on_user_error
 from datasets.labels import load_space
 from datasets.packed import open_store
-from SBGAN.drawing.files import check_file, explained
+from SBGAN.drawing.files import REMEDY, check_file
 from SBGAN.released import progressive, spade
 from SBGAN.released.progressive import ReleasedLayoutGAN, read_layout
 from SBGAN.released.spade import read_spade
@@ -236,7 +237,7 @@ def main(arguments=None):
         network = checkpoint.rebuild(STAGES[stage].networks[name], record)  # that it loads, before writing
         count = sum(p.numel() for p in network.parameters())
         print(f"{name}: {count} parameters, {record['arguments']}")
-    with explained(out):
+    with explained(out, REMEDY):
         checkpoint.save(out, stage, content)
     print(f"checkpoint of stage {stage}: {out}")
 

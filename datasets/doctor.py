@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from datasets.disk import replacing
+from datasets.disk import explained, replacing
 from datasets.errors import Parser, UserError, exit_on_user_error, number
 from datasets.examine import Examination, examine_folders, examine_store
 from datasets.labels import load_space
@@ -103,11 +103,8 @@ def write_report(path: Path, html: str) -> None:
         raise UserError(f"--report {path}: a directory; give the name of a file")
     if not path.parent.is_dir():
         raise UserError(f"--report {path}: no folder {path.parent}; make it or choose another file")
-    try:
-        with replacing(path) as temporary:
-            temporary.write_text(html, encoding="utf-8", errors="backslashreplace")  # of names that are not UTF-8
-    except OSError as error:
-        raise UserError(f"--report {path}: cannot be written ({error.strerror}); choose another file") from None
+    with explained(f"--report {path}", "choose another file"), replacing(path) as temporary:
+        temporary.write_text(html, encoding="utf-8", errors="backslashreplace")  # of names that are not UTF-8
     print(f"report: {path}")
 
 

@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from datasets.disk import replacing
-from datasets.errors import UserError
+from datasets.disk import explained, replacing
 from datasets.reader import in_order, layouts_in_order
 from SPADE.engine.distributed import from_first, rank, shared_out
 from SPADE.engine.images import render
@@ -276,14 +275,9 @@ def make_results(folder: Path):
         folder.mkdir(parents=True, exist_ok=True)
 
 
-@contextlib.contextmanager
 def writing_results(folder: Path):
     """Turns what the system says against writing into the folder into one sentence."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(f"{folder} cannot be written ({reason}); make room, or name another --results") from error
+    return explained(folder, "make room, or name another --results")
 
 
 def finish(record: dict, folder: Path, weights: Path):
