@@ -261,13 +261,24 @@ def train(
         return losses | descend(terms, parts, *of_discriminators, kind="discriminator/")
 
     generators = state.shown("layout_generator"), state.shown("spade_generator")
+    total = pretraining + (config.niter + config.niter_decay) * epoch_images
     training = loop.Training(
-        total=pretraining + (config.niter + config.niter_decay) * epoch_images,
+        total=total,
         state=state,
         schedule=schedule,
         update=update,
         pictures=lambda step: {"generated_and_real": pictures(*generators)},
         evaluate=lambda step: score(*generators, state.images_seen),
-        heaviest=pretraining,
+        heaviest=heaviest(config, pretraining, total),
     )
     return loop.train(config, folder, training, device)
+
+
+def heaviest(config, pretraining: int, total: int) -> int:
+    """Images seen before a step that takes as much memory as any: all train, and R1 of the layouts is due, if it is."""
+    if config.train_layout and config.layout_loss == "r1":
+        period = layout_losses.R1_EVERY * config.batch_size
+        due = -(-pretraining // period) * period
+        if due < total:
+            return due
+    return pretraining

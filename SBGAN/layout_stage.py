@@ -17,7 +17,7 @@ from datasets.reader import Reader
 from SBGAN import discretize
 from SBGAN.drawing.sheets import layouts_sheet
 from SBGAN.evaluation.scenes import score_layouts
-from SBGAN.losses import discriminator_losses, generator_losses, layout_entropy
+from SBGAN.losses import R1_EVERY, discriminator_losses, generator_losses, layout_entropy, r1_is_due
 from SBGAN.stages import LAYOUT_GAN
 from SPADE.engine import loop
 from SPADE.engine.device import to_device
@@ -126,7 +126,6 @@ def train(config, phases, data, generator, discriminator, domain: Domain, device
         phase, alpha = phase_at(phases, step.images_seen)
         return state.shown("generator"), phase.resolution, alpha
 
-    widest = max(phases, key=lambda phase: phase.resolution**2 * phase.batch_size)
     training = loop.Training(
         total=total_images(phases),
         state=state,
@@ -134,9 +133,24 @@ def train(config, phases, data, generator, discriminator, domain: Domain, device
         update=update,
         pictures=lambda step: {"generated": domain.pictures(*shown_at(step))},
         evaluate=lambda step: domain.evaluate(*shown_at(step), state.images_seen),
-        heaviest=widest.start,
+        heaviest=heaviest(phases, config.loss),
     )
     return loop.train(config, folder, training, device)
+
+
+def heaviest(phases, loss: str) -> int:
+    """Images seen before a step that takes as much memory as any: one of the most pixels, at which R1 is due, if ever.
+
+    R1's gradient is differentiated again, so that such a step holds about twice of what another does.
+    """
+    memory = {}
+    for phase in phases:
+        before = iteration_at(phases, phase.start)
+        steps = range(phase.images // phase.batch_size)
+        due = [k for k in steps[:R1_EVERY] if loss == "r1" and r1_is_due(before + k + 1)]
+        place = phase.start + (due[0] * phase.batch_size if due else 0)
+        memory[place] = phase.resolution**2 * phase.batch_size * (2 if due else 1)
+    return max(memory, key=memory.get)
 
 
 def layout_domain(config, store, device) -> Domain:
