@@ -12,7 +12,7 @@ Examples:
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -42,6 +42,8 @@ from SPADE.evaluation.scores import (
     warnings_in_the_record,
     writing_results,
 )
+from SPADE.evaluation.segmentation import score_real_pairs, test_split
+from SPADE.segmenter import open_segmenter
 from SPADE.settings import ScoringSettings, check_samples
 
 COPIES = 500  # at most so many samples are looked for in the training data
@@ -138,7 +140,11 @@ def evaluate(
     scenes = last.layout_generator and last.spade_generator
     require(scenes or last.image_generator or not config.fid_released, "fid_released", "given",
             "left out for a checkpoint of one stage", "it scores images of generated layouts")  # fmt: skip
+    require(not config.segmenter or last.spade_generator, "segmenter", "given",
+            "left out for a checkpoint without pairs", "it scores images of layouts")  # fmt: skip
+    segmenter = open_segmenter(config, store, last.device)
     evaluation = begin(config, store, last.device, last.image_height, config.seed)
+    evaluation = replace(evaluation, segmenter=segmenter)
     inception = imagenet_inception(config.released_weights, last.device) if config.fid_released else None
     make_results(folder)
 
@@ -151,6 +157,8 @@ def evaluate(
     for name, model in models.items():
         if model.spade_generator:
             scores[titled("real layouts", name)] = score_real_layouts(model.spade_generator, evaluation)
+    if segmenter:
+        scores[f"real pairs of {test_split(store)}"] = score_real_pairs(evaluation)
     rows = last.layout_generator.max_resolution if last.layout_generator else None
     scores["floor: real against real"] = score_floor(evaluation, rows)
 

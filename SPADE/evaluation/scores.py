@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import warnings
+from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +24,7 @@ from SPADE.engine.distributed import from_first, rank, shared_out
 from SPADE.engine.images import render
 from SPADE.evaluation.features import Extractor, find_extractor
 from SPADE.evaluation.metrics import METRICS, Evaluation, score
+from SPADE.evaluation.segmentation import score_segmentation, seen, test_split
 from SPADE.settings import ImageScores
 
 FORMAT = 1  # counts up when features of the same images by the same network come to be other numbers
@@ -123,6 +125,8 @@ def draw_samples(draw, num: int, evaluation: Evaluation) -> dict | None:
         samples = draw(numbers)
         if evaluation.network and "images" in samples:
             samples["features"] = evaluation.network.features(samples["images"], evaluation.device)
+        if "images" in samples and {"layouts", "given"} & samples.keys():  # the baseline's images have none
+            samples |= seen(samples["images"], samples.pop("given", samples.get("layouts")), evaluation)
         return samples
 
     return shared_out(drawn, num)
@@ -150,14 +154,23 @@ def against_reference(samples: dict | None, evaluation: Evaluation) -> dict:
 
 
 def score_real_layouts(generator, evaluation: Evaluation) -> dict:
-    """Images drawn from the reference split's layouts against its images."""
-    split = evaluation.store[evaluation.store.reference]
+    """Images drawn from the reference split's layouts against its images; alignment with those of the test split."""
+    store = evaluation.store
 
-    def draw(numbers):
-        labels = layouts_in_order(split, numbers.start, numbers.stop, evaluation.height)
-        return {"images": render(generator, labels, numbers)}
+    def samples_of(split, evaluation):
+        def draw(numbers):
+            labels = layouts_in_order(split, numbers.start, numbers.stop, evaluation.height)
+            return {"images": render(generator, labels, numbers), "given": labels}
 
-    return against_reference(draw_samples(draw, min(evaluation.num, len(split)), evaluation), evaluation)
+        return draw_samples(draw, min(evaluation.num, len(split)), evaluation)
+
+    tested = test_split(store)
+    if evaluation.segmenter is None or tested == store.reference:
+        return against_reference(samples_of(store[store.reference], evaluation), evaluation)
+    row = against_reference(samples_of(store[store.reference], replace(evaluation, segmenter=None)), evaluation)
+    samples = samples_of(store[tested], replace(evaluation, network=None))
+    alignment = from_first(lambda: score_segmentation(samples, {}, evaluation))
+    return row | alignment | {"protocol": row.get("protocol", {}) | alignment.get("protocol", {})}
 
 
 def score_floor(evaluation: Evaluation, layout_height: int | None = None) -> dict:
@@ -179,6 +192,7 @@ COLUMNS = (
     ("fsd", "fsd_grid", "swd")
     + ("fid", "fid_released", "kid", "kid_std", "fd", "kd", "kd_std", "precision", "recall")
     + ("diversity", "diversity_of_real")
+    + ("miou", "accuracy", "fwiou")
 )
 
 
@@ -196,6 +210,7 @@ def make_record(checkpoints: dict, evaluation: Evaluation, scores: dict) -> dict
         "counts": {"generated": num, "reference": min(num, len(store[store.reference]))},
         "seed": evaluation.seed,
         "fid_left_out": None if evaluation.network else evaluation.no_network,
+        **({"segmenter": evaluation.segmenter.described} if evaluation.segmenter else {}),
         "scores": scores,
         "versions": {name: version(name) for name in ("torch", "numpy", "torch-fidelity")},
     }
