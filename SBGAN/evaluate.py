@@ -193,7 +193,7 @@ def score_generated(model: Model, inception, evaluation: Evaluation) -> tuple[di
 
 
 def write_copy_check(samples: dict, config: EvaluationSettings, store, folder: Path) -> dict:
-    """Its numbers for the record; the picture and the list go to the folder."""
+    """Returns the check's numbers for the record; its picture and list go to the folder."""
     layouts, images = (samples[name][:COPIES] if name in samples else None for name in ("layouts", "images"))
     record, found = copy_check(layouts, images, store)
     with writing_results(folder):

@@ -35,7 +35,7 @@ class ExportSettings:
 
 
 def without_spectral_norm(network: nn.Module) -> nn.Module:
-    """Its convolutions replaced by ordinary ones of the normalised weights."""
+    """Replaces a network's convolutions by ordinary ones of the normalised weights."""
     for parent in list(network.modules()):
         for name, layer in list(parent.named_children()):
             if isinstance(layer, SpectralConv2d):

@@ -103,7 +103,7 @@ def convert(config) -> tuple[str, dict]:
 
 
 def read_data(config) -> dict:
-    """What a checkpoint says of its data, of the store or of the flags in its place."""
+    """The checkpoint's record of its data, from the store or from the flags in its place."""
     if config.store is not None:
         return data_record(open_store(config.store))
     for flag in ("label_space", "height", "width"):

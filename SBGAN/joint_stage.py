@@ -40,7 +40,7 @@ class Networks:
         return {k: v for k, v in vars(self).items() if v is not None and k != "vgg"}
 
     def drawing(self) -> dict:
-        """Those that learn and that a sample is made with."""
+        """The networks that learn and that a sample is made with."""
         learning = {k: v for k, v in self.saved().items() if next(v.parameters()).requires_grad}
         return {k: v for k, v in learning.items() if "discriminator" not in k}
 
@@ -72,7 +72,7 @@ def real_classes(networks, num: int, device):
 
 
 def behind_augmentation(critic, config, noise, image_channels: int = 3):
-    """What judges in the critic's place; image_channels: 0 for that of layouts."""
+    """The critic behind the augmentation; image_channels: 0 for that of layouts."""
     draws = noise.get("augmentation")
     return augmentation.augmented(critic, augmentation.parse_kinds(config.augment), draws, image_channels)
 

@@ -33,7 +33,7 @@ CLASS_AXES = {r"generator\.heads\.\d+": 0, r"discriminator\.inputs\.\d+": 1}
 
 @dataclass(frozen=True)
 class Domain:
-    """What the training does not know about layouts and images."""
+    """Everything that the training does not know about layouts and images."""
 
     stage: str  # written into the checkpoints
     prefix: str  # of their file names
@@ -89,7 +89,7 @@ def plan(images_seen: int, config, phases) -> Step:
 def train(config, phases, data, generator, discriminator, domain: Domain, device) -> Path:
     """Trains through all phases; returns the last checkpoint's path.
 
-    config: ProgressiveSettings; data: what the checkpoints say of the data set.
+    config: LayoutSettings; data: what the checkpoints say of the data set.
     """
     # --- What there is already ---
     folder = RunFolder(config, domain.prefix, domain.stage)

@@ -9,7 +9,7 @@ from SPADE.engine.config import make_parser
 PROGRAMS = {  # module: what makes its parser, or its settings
     "datasets.prepare": "make_parser",
     "datasets.doctor": "make_parser",
-    "SBGAN.train_progressive_seg": "ProgressiveSettings",
+    "SBGAN.train_progressive_seg": "LayoutSettings",
     "SPADE.train": "SpadeSettings",
     "SBGAN.train_finetune_end2end": "FinetuneSettings",
     "SBGAN.evaluate": "EvaluationSettings",
@@ -30,7 +30,7 @@ Every flag of every program, as `python -m PROGRAM --help` prints them. Numbers 
 
 
 def module_of(program: str):
-    """What `python -m PROGRAM` runs."""
+    """The module that `python -m PROGRAM` runs."""
     module = import_module(program)
     return import_module(f"{program}.__main__") if hasattr(module, "__path__") else module
 
@@ -64,7 +64,7 @@ def names_of(action) -> str:
 
 
 def meaning_of(action) -> str:
-    """Its help, and its default where the help doesn't say it."""
+    """The flag's help, and its default where the help doesn't say it."""
     text = (action.help or "").replace("%%", "%").replace("|", "\\|")
     silent = action.default in (None, "", False) or "default" in text
     return text if silent else f"{text} (default {action.default})"

@@ -69,7 +69,7 @@ def run(config: FinetuneSettings) -> Path:
 
 
 def rebuild_networks(records: dict, vgg, device) -> Networks:
-    """Those of a checkpoint of this stage: the files of stages 1 and 2 may be gone."""
+    """Rebuilds a checkpoint's networks by itself: the files of stages 1 and 2 may be gone."""
     networks = {name: checkpoint.rebuild(FINETUNE.networks[name], record, device) for name, record in records.items()}
     return Networks(**networks, vgg=vgg)
 

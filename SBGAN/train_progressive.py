@@ -17,7 +17,7 @@ from SBGAN.drawing.sheets import images_sheet
 from SBGAN.layout_stage import Domain, make_phases, parse_by_resolution, train
 from SBGAN.model import draw_images
 from SBGAN.networks import ImageGenerator, ProgressiveDiscriminator
-from SBGAN.settings import BaselineSettings, check_progressive
+from SBGAN.settings import BaselineSettings, check_layout
 from SBGAN.stages import IMAGE_GAN
 from SPADE.engine import config as settings
 from SPADE.engine.checkpoint import data_record
@@ -77,7 +77,7 @@ def run(config: BaselineSettings) -> Path:
     store = open_store(config.store)
     batch_sizes = parse_by_resolution(config.batch_sizes, "batch_sizes")
     epochs_at = parse_by_resolution(config.epochs_at, "epochs_at")
-    check_progressive(config, store, batch_sizes, epochs_at)
+    check_layout(config, store, batch_sizes, epochs_at)
     check_sampler(config)
     device = start(pick(config.device))
     seed_everything(config.seed)

@@ -32,7 +32,7 @@ def resize(semantics, height, width):
 
 
 def layout_at(semantics, height: int, width: int, num_classes: int, hidden: int, neighbourhoods_on=("cpu",)):
-    """What all modulations of one resolution share: the semantics, or what stands for them at a lower cost.
+    """The input that all modulations of one resolution share: the semantics, or what stands for them at a lower cost.
 
     Hard labels become their distinct neighbourhoods unless these are too many; `hidden` as in SPADENorm.
     neighbourhoods_on: types of devices where they do.
@@ -163,7 +163,7 @@ class JoinedConv2d(nn.Conv2d):
         self.parts = parts
 
     def one_by_one(self, x) -> list:
-        """What each of them gives; `forward` gives it joined."""
+        """Returns the result of each of them; `forward` joins them."""
         weights, biases = self.weight.chunk(self.parts), self.bias.chunk(self.parts)
         return [F.conv2d(x, *pair, self.stride, self.padding) for pair in zip(weights, biases, strict=True)]
 

@@ -1,4 +1,4 @@
-"""What a user can get wrong: complaints in one sentence, flags that state their range. Bugs raise other exceptions."""
+"""Complaints about what a user can get wrong, in one sentence; flags that state their range. Bugs raise otherwise."""
 
 import argparse
 import functools

@@ -227,7 +227,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a source wants packed. Sources make it after checking all that shows without decoding pictures."""
+    """The pairs that a source wants packed. Sources make it after checking all that shows without decoding pictures."""
 
     name: str
     label_space: LabelSpace

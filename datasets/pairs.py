@@ -107,7 +107,7 @@ def _whole(directory: str | Path, endings: tuple[str, ...], found: Files, proble
 
 
 def nothing_found(directory: str | Path, endings: tuple[str, ...]) -> UserError:
-    """What to say of a folder without files that end so: what is there instead."""
+    """The complaint about a folder without files that end so: what is there instead."""
     wanted, others = f"{directory}: no *{', *'.join(endings)} files in it", _other_suffixes(Path(directory))
     there = f", but *{', *'.join(others)}" if others else ""
     return UserError(f"{wanted}{there}; give the directory that holds them")

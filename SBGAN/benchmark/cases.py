@@ -1,4 +1,4 @@
-"""What SBGAN.benchmark times: a step of each stage and SPADE's inference, each a function of the form it is done in.
+"""Cases of SBGAN.benchmark: a step of each stage and SPADE's inference, each a function of the form it is done in.
 
 Losses, optimisers and whatever else a form does not name are the product's in both, which favours the plain form:
 spectral normalisation, the critic's one pass and its penalty, stage 3's sampler, memory that is kept. A step gives the

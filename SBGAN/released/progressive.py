@@ -26,7 +26,7 @@ def blocks_of(released: dict) -> int:
     return max(count(released, rf"blocks\.\d+\.(to|from)_{heads_of(released)}\.weight"), 1)
 
 
-def rows_of(released: dict) -> int:
+def height_of(released: dict) -> int:
     """Height that the finest block works at."""
     return 4 << (blocks_of(released) - 1)
 
@@ -130,7 +130,7 @@ LAYOUT_CRITIC_KEYS = ("blocks.0.from_mask.weight", "blocks.0.from_rgb.weight")
 
 @dataclass(frozen=True)
 class Growth:
-    """What a file of the progressive networks says of its own training."""
+    """The state of its own training that a file of the progressive networks tells."""
 
     rows: int  # height up to which it has grown; blocks above were never trained
     of_rows: int  # height that its blocks are for
@@ -166,7 +166,7 @@ def read_layout(path: Path) -> ReleasedLayoutGAN:
 
 def growth_of(content: dict, generator: dict, path) -> Growth:
     """content: the file's, where "dim" is the height and "phase" is "fade" or "stabilize"."""
-    full = rows_of(generator)
+    full = height_of(generator)
     dim, fading = content.get("dim"), content.get("phase", "stabilize") != "stabilize"
     if dim is None:
         if not finest_is_trained(generator):

@@ -29,7 +29,7 @@ TRAILER = HEAD.size + hashlib.sha256().digest_size
 
 
 def record(network, average=None) -> dict:
-    """What `rebuild` needs: constructor arguments and weights, and their moving average if there is one."""
+    """Everything that `rebuild` needs: constructor arguments, weights, and their moving average if there is one."""
     entry = {"arguments": network.arguments, "state": network.state_dict()}
     return entry | ({"average": average.state_dict()} if average is not None else {})
 
@@ -73,7 +73,7 @@ class Checkpoint:
         return self.content["stage"]
 
     def described(self, averaged: bool) -> dict:
-        """What a record of scores says of it. averaged: were the averages of the weights taken, if there are any?"""
+        """The checkpoint's entry in a record of scores. averaged: were averages taken, if there are any?"""
         has_average = any("average" in entry for entry in self.content["networks"].values())
         weights = "average" if averaged and has_average else "last"
         return {"file": str(self.path), "sha256": self.sha256, "weights": weights}
@@ -129,7 +129,7 @@ def number_of(path: Path) -> int:
 
 
 class Damaged(Exception):
-    """What is wrong with a file."""
+    """Says what is wrong with a file."""
 
 
 class HashedFile:
@@ -169,7 +169,7 @@ def write_sealed(path: Path, position: int, fill):
 
 
 def position(path: Path) -> int:
-    """What the trailer says, after a look at the length alone. Raises Damaged."""
+    """Reads the trailer's position, after a look at the length alone. Raises Damaged."""
     size = path.stat().st_size
     with open(path, "rb") as file:
         file.seek(max(size - TRAILER, 0))
@@ -204,7 +204,7 @@ def verify(path: Path) -> str:
 
 
 def data_record(store) -> dict:
-    """What a checkpoint says of its data set: enough to name classes, colour layouts and to refuse other data."""
+    """A checkpoint's record of its data set: enough to name classes, colour layouts and to refuse other data."""
     return {
         "name": store.name,
         "label_space": store.label_space.to_dict(),

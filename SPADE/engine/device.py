@@ -1,4 +1,4 @@
-"""Where and how a program computes, decided once: device, number format, memory, determinism, seeds, modes."""
+"""Decides once where and how a program computes: device, number format, memory, determinism, seeds, modes."""
 
 import contextlib
 import ctypes

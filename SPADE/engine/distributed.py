@@ -123,7 +123,7 @@ def from_first(function, *arguments):
 
 
 def shared_out(function, num: int) -> dict | None:
-    """What function gives for range(num), whose batches are dealt out to the processes: {name: rows [num,...]} on
+    """The rows of range(num), computed in batches that are dealt out to the processes: {name: rows [num,...]} on
     process 0, None on the others.
 
     function: range of at most BATCH numbers -> {name: rows, a tensor on the CPU}. It sees the same batches for any
@@ -178,7 +178,7 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_requests():
-    """Inside, the first of these signals is only taken note of."""
+    """Takes note, inside, of the first of these signals and no more."""
     stop = StopRequest()
     if threading.current_thread() is not threading.main_thread():  # where Python lets nobody handle signals
         yield stop
@@ -303,7 +303,7 @@ class Watch(threading.Thread):
 
 
 def keeper() -> str:
-    """Who keeps the store: torchrun, where it started the processes, else process 0."""
+    """Names the keeper of the store: torchrun, where it started the processes, else process 0."""
     where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
     launched = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     return f"{'the torchrun of process 0' if launched else 'process 0'}, which keeps the store of all at {where},"
@@ -316,7 +316,7 @@ def end_process(message):
 
 @contextlib.contextmanager
 def together():
-    """Inside, the processes watch one another. With one process nothing happens."""
+    """Has the processes watch one another inside. With one process nothing happens."""
     if not dist.is_initialized():
         yield
         return

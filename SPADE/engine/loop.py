@@ -19,7 +19,7 @@ from SPADE.engine.step import Guard, Step, descend, every, measure_memory, set_l
 
 @dataclass(frozen=True)
 class Training:
-    """What is a stage's own."""
+    """Everything that is a stage's own."""
 
     total: int  # images to be seen in all
     state: TrainingState  # networks, optimisers, averages of weights

@@ -25,7 +25,7 @@ class TrainingState:
     skipped: dict[str, int] = field(default_factory=dict)  # loss term -> steps not made because of it
 
     def shown(self, name: str) -> torch.nn.Module:
-        """What is evaluated and sampled from: the average, if there is one."""
+        """The network that is evaluated and sampled from: the average, if there is one."""
         return self.averages.get(name, self.networks.get(name))
 
     def average(self, images: int, images_seen: int, half_life: float):

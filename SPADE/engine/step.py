@@ -79,7 +79,7 @@ def every(period: int, steps: int) -> bool:
 
 @contextlib.contextmanager
 def frozen(*networks):
-    """Inside, no gradients are computed for these networks' parameters; they still pass through."""
+    """Computes no gradients for these networks' parameters inside; they still pass through."""
     parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
     for p in parameters:
         p.requires_grad_(False)
@@ -92,7 +92,7 @@ def frozen(*networks):
 
 @contextlib.contextmanager
 def unmoved(network):
-    """Inside, a network in training mode writes its running statistics and spectral vectors; then they are put back."""
+    """Puts the running statistics and spectral vectors back that a network in training mode has written inside."""
     before = [buffer.clone() for buffer in network.buffers()]
     try:
         yield
@@ -115,12 +115,12 @@ def micro_batches(size: int, *values) -> list:
     n = len(values[0])
     size = min(size or n, n)
     starts = range(0, n, size)
-    return [(min(size, n - i) / n, [rows_of(value, slice(i, i + size)) for value in values]) for i in starts]
+    return [(min(size, n - i) / n, [cut(value, slice(i, i + size)) for value in values]) for i in starts]
 
 
-def rows_of(value, rows: slice):
+def cut(value, rows: slice):
     if isinstance(value, dict):
-        return {name: rows_of(inner, rows) for name, inner in value.items()}
+        return {name: cut(inner, rows) for name, inner in value.items()}
     return None if value is None else value[rows]
 
 
@@ -222,7 +222,7 @@ class Guard:
 
 
 def to_host(tensor):
-    """(Its copy on the CPU, event after which the copy holds the values; None: it does already)."""
+    """Copies to the CPU: (copy, event after which it holds the values; None: it does already)."""
     if tensor.device.type != "cuda":
         return tensor, None
     copy = torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)

@@ -108,17 +108,17 @@ def fid(fake, real, evaluation):
     """FID, KID, precision and recall; by another network than the standard Inception the first two are fd and kd."""
     extractor, scores = evaluation.network, feature_scores(fake["features"], real["features"])
     if extractor.standard:
-        how = (
+        protocol = (
             f"standard: {extractor.described}, uint8 images resized by torch-fidelity {version('torch-fidelity')}; "
             "kid, precision and recall from the same features"
         )
     else:
         scores = {OTHER_NAMES.get(key, key): value for key, value in scores.items()}
-        how = (
+        protocol = (
             f"Frechet distance of features of {extractor.described}: not FID, and to be compared with numbers of this "
             "network alone; kd (kernel distance, as in KID), precision and recall from the same features"
         )
-    scores["protocol"] = {"fid" if extractor.standard else "fd": how}
+    scores["protocol"] = {"fid" if extractor.standard else "fd": protocol}
     counts = len(fake["features"]), len(real["features"])
     if min(counts) < MOSTLY_BIAS_BELOW:
         scores["warning"] = (

@@ -71,13 +71,13 @@ class ThroughInput(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, stride, padding):
         ctx.save_for_backward(weight, x)
-        ctx.how = stride, padding
+        ctx.geometry = stride, padding
         return convolution(x, weight, stride, padding)
 
     @staticmethod
     def backward(ctx, gradient):
         weight, x = ctx.saved_tensors
-        return InputGradient.apply(gradient, weight, x.detach(), *ctx.how), None, None, None
+        return InputGradient.apply(gradient, weight, x.detach(), *ctx.geometry), None, None, None
 
 
 class InputGradient(torch.autograd.Function):
@@ -86,15 +86,15 @@ class InputGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx, gradient, weight, x, stride, padding):
         ctx.save_for_backward(gradient, weight)
-        ctx.how = stride, padding
+        ctx.geometry = stride, padding
         return input_gradient(gradient, x, weight, stride, padding)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, twice):
         gradient, weight = ctx.saved_tensors
-        of_gradient = convolution(twice, weight, *ctx.how)
-        return of_gradient, weight_gradient(gradient, twice, weight, *ctx.how), None, None, None
+        of_gradient = convolution(twice, weight, *ctx.geometry)
+        return of_gradient, weight_gradient(gradient, twice, weight, *ctx.geometry), None, None, None
 
 
 class ThroughWeight(torch.autograd.Function):
@@ -103,14 +103,14 @@ class ThroughWeight(torch.autograd.Function):
     @staticmethod
     def forward(ctx, weight, bias, x, shape, stride, padding):
         ctx.save_for_backward(weight, x)
-        ctx.how = stride, padding
+        ctx.geometry = stride, padding
         return bias.detach().view(-1, 1, 1).expand(shape)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient):
         weight, x = ctx.saved_tensors
-        return weight_gradient(gradient, x, weight, *ctx.how), gradient.sum((0, 2, 3)), None, None, None, None
+        return weight_gradient(gradient, x, weight, *ctx.geometry), gradient.sum((0, 2, 3)), None, None, None, None
 
 
 # --- Nearest upsampling by 2 and the 3x3 convolution after it, as four 2x2 convolutions before it ---

@@ -76,7 +76,7 @@ def endings(args) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def ignored_ids(args) -> tuple[int, ...]:
-    """What --ignore says, after a look at --most_ignored, too."""
+    """Reads --ignore, after a look at --most_ignored."""
     if not 0 <= args.most_ignored <= 1:
         raise UserError(f"--most_ignored {args.most_ignored}: no share; use a number from 0 to 1")
     words = [word.strip() for word in args.ignore.split(",") if word.strip()]

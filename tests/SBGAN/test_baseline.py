@@ -10,7 +10,7 @@ from datasets.reader import Reader, in_order
 from SBGAN import compare, evaluate, train_progressive
 from SBGAN.model import draw_images
 from SBGAN.networks import ImageGenerator
-from SBGAN.settings import ProgressiveSettings
+from SBGAN.settings import LayoutSettings
 from SBGAN.train_progressive import image_domain
 from SPADE.engine import checkpoint
 from SPADE.evaluation.metrics import Evaluation
@@ -61,7 +61,7 @@ def test_what_it_leaves(trained):
 
 def test_real_images_are_averages_over_blocks(toy_store):
     store = open_store(toy_store)
-    config = ProgressiveSettings(store=str(toy_store), name="n", seed=3)
+    config = LayoutSettings(store=str(toy_store), name="n", seed=3)
     real = image_domain(config, store, "cpu", evaluation=None).real(8, 4, 8)
     images, _ = Reader(store["train"], 3).pairs(8, 4)
     wanted = images.double().unflatten(3, (16, 4)).unflatten(2, (8, 4)).mean((3, 5)) / 127.5 - 1
@@ -70,7 +70,7 @@ def test_real_images_are_averages_over_blocks(toy_store):
 
 def test_scores_while_it_trains(toy_store, tmp_path):
     store = open_store(toy_store)
-    config = ProgressiveSettings(store=str(toy_store), weights=str(tmp_path), name="n", num_eval=8)
+    config = LayoutSettings(store=str(toy_store), weights=str(tmp_path), name="n", num_eval=8)
     domain = image_domain(config, store, "cpu", Evaluation(store, "cpu", 8, height=32))
     generator = ImageGenerator(3, 2, 32, 8, fmap_max=8)
     assert domain.evaluate(generator, 8, 0.5, 1) == {}  # SWD has no level below 16 rows

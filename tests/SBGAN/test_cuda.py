@@ -1,4 +1,4 @@
-"""What needs a GPU: every stage there in every precision, exact resume, NCCL, no waiting within a step."""
+"""Tests that need a GPU: every stage there in every precision, exact resume, NCCL, no waiting within a step."""
 
 import os
 import subprocess

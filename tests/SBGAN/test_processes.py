@@ -21,7 +21,7 @@ from SBGAN.settings import FinetuneSettings
 from SPADE import losses
 from SPADE.engine import distributed
 from SPADE.engine.device import place
-from SPADE.engine.step import descend, rows_of
+from SPADE.engine.step import cut, descend
 from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
 from tests.runs import MAIN as MAINS
 from tests.runs import SignalAt, arguments, differences, final, processes, train
@@ -96,7 +96,7 @@ def gradients(part: slice, path):
     encoder = StyleEncoder(2, 3)
     if distributed.world_size() == 2:
         part = slice(distributed.rank() * BATCH // 2, (distributed.rank() + 1) * BATCH // 2)
-    labels, images, noise = (rows_of(value, part) for value in inputs().values())
+    labels, images, noise = (cut(value, part) for value in inputs().values())
     config = FinetuneSettings(store="", name="", layout_name="", spade_name="")
     found = {}
 

@@ -4,7 +4,7 @@ import torch
 from SBGAN import joint_stage, layout_stage
 from SBGAN.layout_stage import iteration_at, make_phases, phase_at, total_images
 from SBGAN.losses import discriminator_losses
-from SBGAN.settings import FinetuneSettings, ProgressiveSettings
+from SBGAN.settings import FinetuneSettings, LayoutSettings
 from SPADE.engine.step import in_epochs
 
 
@@ -49,7 +49,7 @@ def has_r1(number):
 @pytest.mark.parametrize("loss", ["wgan_gp", "r1"])
 @pytest.mark.parametrize("epochs", [1, 3, 20])
 def test_the_step_that_is_rehearsed_for_its_memory_is_the_heaviest(loss, epochs):
-    config = ProgressiveSettings(store="s", name="x", loss=loss)
+    config = LayoutSettings(store="s", name="x", loss=loss)
     phases = make_phases(16, 10, epochs, batch_size=5, batch_sizes={4: 2, 16: 3})
     steps, seen = {}, 0
     while seen < total_images(phases):

@@ -11,14 +11,14 @@ from PIL import Image
 
 from SBGAN.evaluate import EvaluationSettings
 from SBGAN.layout_stage import parse_by_resolution
-from SBGAN.settings import FinetuneSettings, ProgressiveSettings
+from SBGAN.settings import FinetuneSettings, LayoutSettings
 from SPADE.engine import config
 from SPADE.networks import UPSAMPLINGS
 from SPADE.settings import SpadeSettings
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 DATA_SETS = ("toy_street", "camvid", "cityscapes", "cityscapes_25k", "ade_indoor")
-STAGES = {"stage1": ProgressiveSettings, "stage2": SpadeSettings, "stage3": FinetuneSettings}
+STAGES = {"stage1": LayoutSettings, "stage2": SpadeSettings, "stage3": FinetuneSettings}
 NAMES = {"stage1": [], "stage2": [], "stage3": ["--layout_name", "a", "--spade_name", "b"]}
 
 

@@ -1,4 +1,4 @@
-"""What a toy street is like and where things stand in it; they are listed, to be drawn from far to near.
+"""A toy street, and where things stand in it: they are listed, to be drawn from far to near.
 
 x is measured from the middle of the road until Camera.place turns it into what the camera sees; metres throughout.
 """
