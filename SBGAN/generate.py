@@ -8,7 +8,6 @@ Examples:
 import itertools
 import json
 import re
-import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,50 +17,13 @@ from tqdm import tqdm
 from datasets.errors import UserError, exit_on_user_error
 from SBGAN.drawing.files import KINDS, Files, Writer, check_folder, read_layouts, read_style, replacing, write_png
 from SBGAN.drawing.sheets import save_animation, walk_frames
-from SBGAN.evaluation.scenes import class_proportions
+from SBGAN.drawing.wishes import fits, parse_where
 from SBGAN.model import Model, load, truncated
 from SPADE.engine import config as settings
 from SPADE.engine.config import require, setting
 from SPADE.engine.device import keep_freed_memory, pick
 from SPADE.engine.distributed import from_first, rank, start, together, total, world_size
 from SPADE.engine.images import colour_layouts, enlarge, sheet
-
-SIGNS = {">": torch.gt, ">=": torch.ge, "<": torch.lt, "<=": torch.le}
-
-
-def parse_where(text: str, names) -> list[tuple[int, str, float]]:
-    """'car>0.05,sky<=0.3' -> [(train id, sign, share)]; names may have commas and signs in them."""
-    text, names = unicodedata.normalize("NFC", text), [unicodedata.normalize("NFC", name).strip() for name in names]
-    known = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
-    term = re.compile(rf"[\s,]*({known})\s*([<>]=?)\s*(\d*\.?\d+(?:e-?\d+)?)\s*(?=,|$)")
-    terms, end = [], 0
-    while text[end:].strip(" ,"):
-        found = term.match(text, end)
-        if not found:
-            wrong = text[end:].strip(" ,")
-            name = re.match(r"(.+?)\s*[<>]", wrong)
-            require(not name or name[1] in names, "where", name and name[1],
-                    f"a class: {'; '.join(names)}", "take one of these")  # fmt: skip
-            refuse_share(wrong)
-        if float(found[3]) > 1:
-            refuse_share(found[0].strip(" ,"))
-        terms.append((names.index(found[1]), found[2], float(found[3])))
-        end = found.end()
-    return terms
-
-
-def refuse_share(term: str):
-    require(False, "where", term, "CLASS>SHARE (or >=, <, <=), such as car>0.05",
-            "write it so, with a share from 0 to 1")  # fmt: skip
-
-
-def fits(layouts, terms, num_classes):
-    """Finds the layouts, of uint8 [N,1,h,w], that meet all terms: bool [N]."""
-    shares = class_proportions(layouts, num_classes)
-    kept = torch.ones(len(layouts), dtype=torch.bool)
-    for train_id, sign, share in terms:
-        kept &= SIGNS[sign](shares[:, train_id], share)
-    return kept
 
 
 @dataclass(frozen=True)

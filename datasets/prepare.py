@@ -12,7 +12,7 @@ from pathlib import Path
 
 from datasets.errors import Parser, UserError, exit_on_user_error
 from datasets.packing import available_cores, check_size, pack
-from datasets.sources import ade_indoor, camvid, cityscapes, folder, toy_street
+from datasets.sources import ade_indoor, camvid, cityscapes, folder, subset, toy_street
 
 SOURCES = {
     "ade_indoor": ade_indoor.SOURCE,
@@ -20,6 +20,7 @@ SOURCES = {
     "cityscapes": cityscapes.SOURCE,
     "cityscapes_25k": cityscapes.SOURCE_25K,
     "folder": folder.SOURCE,
+    "subset": subset.SOURCE,
     "toy_street": toy_street.SOURCE,
 }
 
@@ -40,7 +41,7 @@ def make_parser() -> Parser:
 
 def parse_arguments(argv=None) -> argparse.Namespace:
     args = make_parser().parse_args(argv)
-    if args.width is None:
+    if args.width is None and args.height is not None:  # a subset has its store's size
         args.width = args.aspect * args.height  # of the source, by set_defaults
     return args
 
@@ -48,7 +49,8 @@ def parse_arguments(argv=None) -> argparse.Namespace:
 @exit_on_user_error
 def main(argv=None) -> None:
     args = parse_arguments(argv)
-    check_size(args.height, args.width)
+    if args.height is not None:
+        check_size(args.height, args.width)
     if args.workers < 1:
         raise UserError(f"--workers {args.workers}: no number of processes; use 1 or more")
     plan = SOURCES[args.dataset].plan(args)

@@ -12,8 +12,9 @@ from datasets.errors import UserError
 from datasets.labels import LabelSpace
 from SBGAN import generate, load
 from SBGAN.drawing.files import read_layout, read_style
-from SBGAN.drawing.sheets import slerp, walk_frames
-from SBGAN.model import truncated
+from SBGAN.drawing.sheets import walk_frames
+from SBGAN.drawing.wishes import fits, parse_where
+from SBGAN.model import slerp, truncated
 from SPADE.engine.checkpoint import data_record, write_sealed
 from tests.disk import files_up_to
 
@@ -101,10 +102,10 @@ def test_at_least_and_at_most(untrained):
     layouts.flatten(1)[1, :8], layouts.flatten(1)[2, :9] = 1, 1  # class 1 at 0, 1/4 and 9/32 of the pixels
     kept = {">": [2], ">=": [1, 2], "<": [0], "<=": [0, 1]}
     for sign, wanted in kept.items():
-        terms = generate.parse_where(f"{names[1]}{sign}0.25", names)
-        assert generate.fits(layouts, terms, len(names)).nonzero()[:, 0].tolist() == wanted
-    terms = generate.parse_where(f"{names[1]}>0,{names[0]}>.75", names)
-    assert generate.fits(layouts, terms, len(names)).sum() == 0  # both at once
+        terms = parse_where(f"{names[1]}{sign}0.25", names)
+        assert fits(layouts, terms, len(names)).nonzero()[:, 0].tolist() == wanted
+    terms = parse_where(f"{names[1]}>0,{names[0]}>.75", names)
+    assert fits(layouts, terms, len(names)).sum() == 0  # both at once
 
 
 def test_names_of_classes_may_have_commas_and_signs():
@@ -117,7 +118,7 @@ def test_names_of_classes_may_have_commas_and_signs():
         "": [],
     }
     for text, terms in wanted.items():
-        assert generate.parse_where(text, names) == terms, text
+        assert parse_where(text, names) == terms, text
     for text, words in {
         "door, wall>0.1": "--where is door, wall",
         "wall, partition>lots": "--where is wall, partition>lots",
@@ -126,7 +127,7 @@ def test_names_of_classes_may_have_commas_and_signs():
         "sky>0.1 wall>0.2": "--where is sky>0.1 wall>0.2",
     }.items():
         with pytest.raises(UserError, match=words):
-            generate.parse_where(text, names)
+            parse_where(text, names)
 
 
 def test_truncation(checkpoint):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from SBGAN.evaluation.scenes import class_proportions, fsd, fsd_grid, grid_proportions
+from SBGAN.evaluation.layout_metrics import class_proportions, fsd, fsd_grid, grid_proportions
 
 
 def random_layouts(n, num_classes, height, width, seed=0):
