@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from datasets.errors import UserError, exit_on_user_error
-from SBGAN.drawing.sheets import contact_sheet
+from SBGAN.drawing.pictures import contact_sheet
 from SBGAN.evaluation.copies import copies_picture, copy_check, nearest_items
 from SBGAN.evaluation.scenes import add_fid_released, imagenet_inception, score_sets
 from SBGAN.model import Model, assemble, read
@@ -29,7 +29,7 @@ from SPADE.engine.config import require, setting
 from SPADE.engine.device import keep_freed_memory, pick
 from SPADE.engine.distributed import from_first, rank, start, together
 from SPADE.engine.images import save_png
-from SPADE.evaluation.metrics import Evaluation
+from SPADE.evaluation.metrics import Evaluation, score_real_pairs, test_split
 from SPADE.evaluation.scores import (
     against_reference,
     begin,
@@ -42,7 +42,6 @@ from SPADE.evaluation.scores import (
     warnings_in_the_record,
     writing_results,
 )
-from SPADE.evaluation.segmentation import score_real_pairs, test_split
 from SPADE.segmenter import open_segmenter
 from SPADE.settings import ScoringSettings, check_samples
 

@@ -17,10 +17,9 @@ from tqdm import tqdm
 
 from datasets.errors import UserError, exit_on_user_error
 from SBGAN.drawing import search
-from SBGAN.drawing.files import Files, Writer, check_folder, replacing, write_png
 from SBGAN.drawing.given_layouts import KINDS, read_layouts, read_sketches, read_style
-from SBGAN.drawing.sheets import save_animation, walk_frames
-from SBGAN.drawing.wishes import fits, parse_shares, parse_where, wished_shares
+from SBGAN.drawing.pictures import Files, Writer, check_folder, replacing, save_animation, walk_frames, write_png
+from SBGAN.drawing.search import fits, parse_shares, parse_where, wished_shares
 from SBGAN.model import Model, load, truncated
 from SPADE.engine import config as settings
 from SPADE.engine.config import require, setting

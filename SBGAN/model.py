@@ -10,7 +10,7 @@ from datasets.errors import UserError
 from datasets.labels import LabelSpace
 from SBGAN.discretize import argmax
 from SBGAN.drawing import search
-from SBGAN.drawing.wishes import wished_shares
+from SBGAN.drawing.search import wished_shares
 from SBGAN.evaluation.layout_metrics import class_proportions
 from SBGAN.networks import ImageGenerator, LayoutGenerator, ProgressiveDiscriminator
 from SBGAN.stages import FINETUNE, LAYOUT_GAN, SPADE, STAGES

@@ -28,9 +28,8 @@ from SPADE.engine.images import colour_layouts, sheet, spread_pairs
 from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.state import TrainingState, averaged_copy
 from SPADE.engine.step import Step, every, micro_batches
-from SPADE.evaluation.metrics import Evaluation
+from SPADE.evaluation.metrics import Evaluation, score_real_pairs, test_split
 from SPADE.evaluation.scores import flat_scores, record_in_training
-from SPADE.evaluation.segmentation import score_real_pairs, test_split
 from SPADE.segmenter import ARCHITECTURES, SegmentationNetwork, segmenter_of
 
 POWER = 0.9  # of the falling learning rate, "poly" (Chen et al., DeepLab, 2017)
