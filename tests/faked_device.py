@@ -1,8 +1,8 @@
 """A device that is not there: its tensors have a shape, a type and a place, and no numbers.
 
-What asks for a number of theirs, or for a size that depends on one, raises; so does an operation on tensors of two
-devices; inside `no_waiting` so does a copy from one device to another that the host would wait for. PyTorch sees a back
-end written in Python, which `install` registers for the whole process, before its first backward pass: it is for
+What asks for a number of theirs, or for a size that depends on one, raises inside `faked`; inside `Watching` so does an
+operation on tensors of two devices, and a copy from one device to another that the host would wait for. PyTorch sees a
+back end written in Python, which `install` registers for the whole process, before its first backward pass: it is for
 processes of their own.
 """
 
@@ -84,23 +84,37 @@ def casting(operation, dtype):
     return kernel
 
 
-class NoWaiting(TorchDispatchMode):
-    """Inside, a copy between devices is an error unless it is `non_blocking`, as those of `to_device` are."""
+class Watching(TorchDispatchMode):
+    """Inside, all tensors of an operation are on one device, and (unless `waiting`) copies between devices are queued.
+
+    Queued are those that are `non_blocking`, as of `to_device`. A CPU tensor without dimensions may go with any.
+    """
+
+    def __init__(self, waiting: bool = False):
+        super().__init__()
+        self.waiting = waiting
 
     def __torch_dispatch__(self, operation, types, arguments=(), keywords=None):
         keywords = keywords or {}
-        before = arguments[0].device if arguments and isinstance(arguments[0], torch.Tensor) else None
-        after = keywords.get("device") or before
-        if operation is aten.copy_.default:
-            before, queued = arguments[1].device, len(arguments) > 2 and arguments[2]
-            after = arguments[0].device
-        elif operation is aten._to_copy.default:
-            queued = keywords.get("non_blocking", False)
+        if operation in (aten._to_copy.default, aten.copy_.default):
+            to, source = arguments[0], arguments[-1 if operation is aten._to_copy.default else 1]
+            after = torch.device(keywords.get("device") or to.device)
+            queued = keywords.get("non_blocking", False) or len(arguments) > 2 and arguments[2]
+            if source.device.type != after.type and not queued and not self.waiting:
+                raise RuntimeError(f"a copy from {source.device} to {after} that the host waits for")
         else:
-            return operation(*arguments, **keywords)
-        if before.type != torch.device(after).type and not queued:
-            raise RuntimeError(f"a copy from {before} to {after} that the host waits for")
+            places = {x.device for x in tensors_in(arguments) if x.dim() or x.device.type != "cpu"}
+            if len(places) > 1:
+                raise RuntimeError(f"{operation} of tensors on {' and '.join(map(str, places))}")
         return operation(*arguments, **keywords)
+
+
+def tensors_in(arguments):
+    for argument in arguments:
+        if isinstance(argument, torch.Tensor):
+            yield argument
+        elif isinstance(argument, (list, tuple)):
+            yield from tensors_in(argument)
 
 
 def moved(module, move, recurse: bool = True):

@@ -85,13 +85,19 @@ class Reached(Exception):
     """A program has come to its loop."""
 
 
+def perceptual_network(config, device):
+    """With weights of no file."""
+    from SPADE.perceptual import VGG19Features
+
+    return VGG19Features(None).to(device) if config.vgg_loss else None
+
+
 def handed_over(stage: str, flags: list, device) -> tuple:
     """A program's settings and what it hands over to the loop."""
     from SBGAN import train_finetune_end2end, train_progressive, train_progressive_seg
     from SPADE import train as train_spade
     from SPADE.engine import config as settings
     from SPADE.engine import loop
-    from SPADE.perceptual import VGG19Features
 
     programs = {"layout": train_progressive_seg, "image": train_progressive}
     program = (programs | {"spade": train_spade, "finetune": train_finetune_end2end})[stage]
@@ -106,8 +112,7 @@ def handed_over(stage: str, flags: list, device) -> tuple:
         patch.setattr(program, "pick", lambda name: device)
         patch.setattr(loop, "train", stop)
         if hasattr(program, "perceptual_network"):
-            vgg = lambda config, device: VGG19Features(None).to(device) if config.vgg_loss else None
-            patch.setattr(program, "perceptual_network", vgg)
+            patch.setattr(program, "perceptual_network", perceptual_network)
         program.run(settings.parse(program.run.__annotations__["config"], [str(flag) for flag in flags]))
     return got
 
@@ -122,10 +127,11 @@ def flags_of(stage: str, name: str, store, folder, more) -> list:
 
 def write_beginnings(store, folder):
     """Checkpoints that stage 3 begins from, of networks that are not trained."""
+    from runs import STAGE
+
     from datasets.packed import open_store
     from SPADE.engine import checkpoint
     from SPADE.engine.data import data_record
-    from runs import STAGE
 
     for name, (stage, more) in BEGINNINGS.items():
         config, training = handed_over(stage, flags_of(stage, name, store, folder, more), torch.device("cpu"))
@@ -136,15 +142,16 @@ def write_beginnings(store, folder):
 
 def step(config, training, images_seen: int, device):
     """As the loop makes it."""
+    from faked_device import Watching
+
     from SPADE.engine import guard as guards
     from SPADE.engine.device import autocast, seed_step
     from SPADE.engine.step import descend, set_learning_rate
-    from faked_device import NoWaiting
 
     state, next_ = training.state, training.schedule(images_seen)
     guard = guards.Guard(state.networks.values(), state.skipped, None)
     precision = autocast(config.precision, device)
-    with NoWaiting():
+    with Watching():
         for name, rate in next_.rates.items():
             set_learning_rate(state.optimizers[name], rate)
         seed_step(config.seed, images_seen)
@@ -154,8 +161,9 @@ def step(config, training, images_seen: int, device):
 
 
 def steps(device, store, folder, part):
-    from SPADE.engine import guard
     from faked_device import faked
+
+    from SPADE.engine import guard
 
     write_beginnings(store, folder)
     guard.to_host = lambda tensor: (SimpleNamespace(tolist=lambda: [0.0] * len(tensor)), None)
@@ -170,6 +178,8 @@ def steps(device, store, folder, part):
 
 def drawing(device):
     """What is drawn comes to the CPU at the end; up to there nobody waits."""
+    from faked_device import Watching, faked
+
     import SBGAN.evaluation.copies as copies
     from SBGAN.drawing.sample import draw_images, draw_layouts, truncated
     from SBGAN.networks import ImageGenerator, LayoutGenerator
@@ -177,7 +187,6 @@ def drawing(device):
     from SPADE.evaluation import features
     from SPADE.networks import SPADEGenerator
     from SPADE.sampling import render
-    from faked_device import faked
 
     sizes = dict(aspect=2, max_resolution=16, fmap_max=8, latent_dim=4)
 
@@ -213,7 +222,7 @@ def drawing(device):
         assert copies.nearest(samples, [items], copies.image_distances).index.device.type == device.type
 
     def inside(draw, *arguments):
-        with faked():
+        with faked(), Watching(waiting=True):
             draw(*arguments)
 
     cases = {"layouts": [layouts], "images of noise": [images], "SPADE": [spade], "with styles": [spade, 4]}
@@ -223,12 +232,12 @@ def drawing(device):
 
 def mistakes(device):
     """Each raises, or the other tests see nothing."""
-    from faked_device import NoWaiting, faked
+    from faked_device import Watching, faked
 
     def made(mistake):
         with faked():
             x, weight = torch.randn(2, 3, 4, 4, device=device), torch.randn(5, 3, 3, 3, device=device)
-            with NoWaiting():
+            with Watching():
                 mistake(x, weight)
 
     cases = {
