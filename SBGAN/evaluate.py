@@ -7,7 +7,7 @@ Examples:
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +27,9 @@ from SPADE.engine.watch import together
 from SPADE.evaluation.metrics import Evaluation
 from SPADE.evaluation.record import finish, make_record, make_results, warnings_in_the_record, writing_results
 from SPADE.evaluation.scores import against_reference, begin, draw_from_noise, score_floor, score_real_layouts
+from SPADE.evaluation.segmentation import score_real_pairs, test_split
 from SPADE.evaluation.settings import ScoringSettings, check_samples
+from SPADE.segmenter import open_segmenter
 
 COPIES = 500  # at most so many samples are looked for in the training data
 
@@ -76,7 +78,11 @@ def evaluate(models: dict[str, Model], files: dict, config: SceneScoring, store,
     scenes = last.layout_generator and last.spade_generator
     require(scenes or last.image_generator or not config.fid_released, "fid_released", "given",
             "left out for a checkpoint of one stage", "it scores images of generated layouts")  # fmt: skip
+    require(not config.segmenter or last.spade_generator, "segmenter", "given",
+            "left out for a checkpoint without pairs", "it scores images of layouts")  # fmt: skip
+    segmenter = open_segmenter(config, store, last.device)
     evaluation = begin(config, store, last.device, last.image_height, config.seed)
+    evaluation = replace(evaluation, segmenter=segmenter)
     inception = imagenet_inception(config.released_weights, last.device) if config.fid_released else None
     make_results(folder)
 
@@ -89,6 +95,8 @@ def evaluate(models: dict[str, Model], files: dict, config: SceneScoring, store,
     for name, model in models.items():
         if model.spade_generator:
             scores[titled("real layouts", name)] = score_real_layouts(model.spade_generator, evaluation)
+    if segmenter:
+        scores[f"real pairs of {test_split(store)}"] = score_real_pairs(evaluation)
     rows = last.layout_generator.max_resolution if last.layout_generator else None
     scores["floor: real against real"] = score_floor(evaluation, rows)
 

@@ -2,13 +2,13 @@
 
 Examples:
     python -m SBGAN.generate --checkpoint weights/camvid_finetune/finetune_3.pt --num 100 --out samples
-    python -m SBGAN.generate --checkpoint weights/camvid_finetune/finetune_3.pt --where 'car>0.05' --grid 4x6 --out grid
+    python -m SBGAN.generate --checkpoint weights/camvid_finetune/finetune_3.pt --shares 'car=0.1' --out cars
+    python -m SBGAN.generate --checkpoint weights/camvid_finetune/finetune_3.pt --complete sketches --num 8 --out ideas
 """
 
 import itertools
 import json
 import re
-import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +16,12 @@ import torch
 from tqdm import tqdm
 
 from datasets.errors import UserError, exit_on_user_error
+from SBGAN.drawing import search
 from SBGAN.drawing.files import Files, Writer, check_folder, replacing, write_png
-from SBGAN.drawing.given_layouts import KINDS, read_layouts, read_style
+from SBGAN.drawing.given_layouts import KINDS, read_layouts, read_sketches, read_style
 from SBGAN.drawing.sample import truncated
 from SBGAN.drawing.sheets import save_animation, walk_frames
-from SBGAN.evaluation.layout_metrics import class_proportions
+from SBGAN.drawing.wishes import fits, parse_shares, parse_where, wished_shares
 from SBGAN.model import Model, load
 from SPADE.engine import config as settings
 from SPADE.engine.config import require, setting
@@ -29,42 +30,7 @@ from SPADE.engine.distributed import from_first, rank, start, total, world_size
 from SPADE.engine.images import colour_layouts, enlarge, sheet
 from SPADE.engine.watch import together
 
-SIGNS = {">": torch.gt, ">=": torch.ge, "<": torch.lt, "<=": torch.le}
-
-
-def parse_where(text: str, names) -> list[tuple[int, str, float]]:
-    """'car>0.05,sky<=0.3' -> [(train id, sign, share)]; names may have commas and signs in them."""
-    text, names = unicodedata.normalize("NFC", text), [unicodedata.normalize("NFC", name).strip() for name in names]
-    known = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
-    term = re.compile(rf"[\s,]*({known})\s*([<>]=?)\s*(\d*\.?\d+(?:e-?\d+)?)\s*(?=,|$)")
-    terms, end = [], 0
-    while text[end:].strip(" ,"):
-        found = term.match(text, end)
-        if not found:
-            wrong = text[end:].strip(" ,")
-            name = re.match(r"(.+?)\s*[<>]", wrong)
-            require(not name or name[1] in names, "where", name and name[1],
-                    f"a class: {'; '.join(names)}", "take one of these")  # fmt: skip
-            refuse_share(wrong)
-        if float(found[3]) > 1:
-            refuse_share(found[0].strip(" ,"))
-        terms.append((names.index(found[1]), found[2], float(found[3])))
-        end = found.end()
-    return terms
-
-
-def refuse_share(term: str):
-    require(False, "where", term, "CLASS>SHARE (or >=, <, <=), such as car>0.05",
-            "write it so, with a share from 0 to 1")  # fmt: skip
-
-
-def fits(layouts, terms, num_classes):
-    """Finds the layouts, of uint8 [N,1,h,w], that meet all terms: bool [N]."""
-    shares = class_proportions(layouts, num_classes)
-    kept = torch.ones(len(layouts), dtype=torch.bool)
-    for train_id, sign, share in terms:
-        kept &= SIGNS[sign](shares[:, train_id], share)
-    return kept
+ALONE = ("grid", "interpolate", "layouts", "complete", "invert", "shares")  # flags of which one is given at most
 
 
 @dataclass(frozen=True)
@@ -96,7 +62,14 @@ class GenerationSettings:
     )
     frames: int = setting(30, "of that walk from one sample to the next", at_least=2)
     layouts: str | None = setting(None, "folder of label PNGs to render instead of generated layouts")
+    complete: str | None = setting(
+        None, "folder of label PNGs to complete where they are transparent or of index 255: --num layouts of each"
+    )
+    invert: str | None = setting(None, "folder of label PNGs: the layouts nearest to them that the generator draws")
     layout_kind: str = setting("train_ids", "what these say (colour pictures are read by their colours)", KINDS)
+    nearest_class: bool = setting(False, "read colours that are no class as the nearest one; their pixels are counted")
+    shares: str = setting("", "steer samples to such shares of the pixels: 'pedestrian=0.05,car=0.1'")
+    steps: int = setting(search.STEPS, "of the search that --complete, --invert and --shares make", at_least=0)
     style: str | None = setting(None, "image whose style all images get (models with a style encoder)")
 
 
@@ -104,12 +77,13 @@ def check(config):
     """Refuses what cannot work before anything is read. Raises UserError."""
     require(config.seed + count_seeds(config) <= 2**63, "seed", config.seed, "below 2^63 with all samples",
             "pass a smaller seed")  # fmt: skip
-    chosen = [flag for flag in ("grid", "interpolate", "layouts") if getattr(config, flag) is not None]
+    chosen = [flag for flag in ALONE if getattr(config, flag)]
     require(len(chosen) <= 1, " and --".join(chosen), "given", "given alone", "take one of them")
     require(not (chosen and config.where), "where", config.where, f"left out beside --{' or --'.join(chosen)}",
             "it chooses among --num samples")  # fmt: skip
-    require(config.truncation == 1 or config.layouts is None, "truncation", config.truncation,
-            "left out beside --layouts", "no layout is drawn there")  # fmt: skip
+    given = next((flag for flag in ("layouts", "complete", "invert") if getattr(config, flag)), None)
+    require(config.truncation == 1 or given is None, "truncation", config.truncation,
+            f"left out beside --{given}", "what is drawn there is not from noise alone")  # fmt: skip
 
 
 def parse_grid(text: str) -> tuple[int, int]:
@@ -151,7 +125,7 @@ def generate_samples(model: Model, config, style) -> int:
 
 def render_layouts(model: Model, config, style) -> int:
     """Writes this process's share of the given layouts and their images; returns how many these are."""
-    given = list(read_layouts(Path(config.layouts), model, config.layout_kind).items())
+    given = list(read_layouts(Path(config.layouts), model, config.layout_kind, config.nearest_class).items())
     mine = sorted(range(len(given))[rank() :: world_size()], key=lambda i: given[i][1].shape)
     with Writer() as writer, bar(len(mine)) as progress:
         files = Files(Path(config.out), model, writer)
@@ -163,6 +137,58 @@ def render_layouts(model: Model, config, style) -> int:
                     files.write(given[i][0], layout, image)
                 progress.update(len(some))
     return len(mine)
+
+
+def steer_samples(model: Model, config, style) -> str:
+    """Writes this process's share of samples with the class shares asked for; returns what was asked and got."""
+    names, wished = model.label_space.names, parse_shares(config.shares, model.label_space.names)
+    asked = wished_shares(wished, names)
+    mine = list(batches(range(config.seed, config.seed + config.num), config.batch_size))[rank() :: world_size()]
+    sums = torch.zeros(2, len(names), dtype=torch.float64)  # of shares, of their distances to what was asked
+    with Writer() as writer, truncated(model.layout_generator, config.truncation), bar(sum(map(len, mine))) as progress:
+        files = Files(Path(config.out), model, writer)
+        for seeds in mine:
+            layouts, got = model.shares(wished, len(seeds), seeds[0], config.steps)
+            for seed, layout, image in zip(seeds, layouts, model.render(layouts, seeds, style), strict=True):
+                files.write(f"{seed:08d}", layout, image)
+            sums += torch.stack([got.sum(0), (got - asked).abs().sum(0)])
+            progress.update(len(seeds))
+    got, missed = (total(sums) / config.num).tolist()
+    return "".join(
+        f"{name}: asked for {wished[name]:.4f} of the pixels, got {got[i]:.4f}, missed by {missed[i]:.4f} (means)\n"
+        for i, name in enumerate(names)
+        if name in wished
+    )
+
+
+def complete_sketches(model: Model, config, style):
+    """Writes this process's share of the completed sketches, and says how far each was met before it was pasted."""
+    sketches = list(read_sketches(Path(config.complete), model, config.layout_kind, config.nearest_class).items())
+    mine = sketches[rank() :: world_size()]
+    with Writer() as writer, bar(len(mine) * config.num) as progress:
+        files = Files(Path(config.out), model, writer)
+        for name, (layout, fixed) in mine:
+            met = []
+            for some in batches(range(config.seed, config.seed + config.num), config.batch_size):
+                layouts, agreement = model.complete(layout, fixed, len(some), some[0], config.steps)
+                for seed, completed, image in zip(some, layouts, model.render(layouts, some, style), strict=True):
+                    files.write(f"{name}_{seed:08d}", completed, image)
+                met += agreement.tolist()
+                progress.update(len(some))
+            tqdm.write(f"{name}: {sum(met) / len(met):.3f} of the fixed pixels met before pasting (mean of {len(met)})")
+
+
+def invert_layouts(model: Model, config, style):
+    """Writes what the generator draws most like this process's share of the layouts, and says how like it is."""
+    given = read_layouts(Path(config.invert), model, config.layout_kind, config.nearest_class)
+    mine = list(given.items())[rank() :: world_size()]
+    with Writer() as writer, bar(len(mine)) as progress:
+        files = Files(Path(config.out), model, writer)
+        for name, layout in mine:
+            drawn, agreement = model.invert(layout, config.seed, config.steps)
+            files.write(name, drawn[0], model.render(drawn, [config.seed], style)[0])
+            tqdm.write(f"{name}: {agreement.item():.3f} of the pixels come back")
+            progress.update()
 
 
 def grid_picture(model: Model, config, style):
@@ -218,6 +244,14 @@ def draw(config: GenerationSettings, model: Model):
         if rank() == 0:  # one picture, one process
             draw_picture(config, model, style, out)
         made = ""
+    elif config.complete is not None:
+        complete_sketches(model, config, style)
+        made = ""
+    elif config.invert is not None:
+        invert_layouts(model, config, style)
+        made = ""
+    elif config.shares:
+        made = steer_samples(model, config, style)
     elif config.layouts is not None:
         made = f"{int(total(torch.tensor(render_layouts(model, config, style))))} layouts rendered, "
     else:

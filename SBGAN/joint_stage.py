@@ -13,7 +13,7 @@ from datasets.labels import one_hot
 from datasets.reader import Reader
 from SBGAN import discretize
 from SBGAN import losses as layout_losses
-from SPADE import objectives
+from SPADE import augmentation, objectives
 from SPADE.engine import loop
 from SPADE.engine.device import to_device
 from SPADE.engine.distributed import rank, world_size
@@ -44,8 +44,11 @@ class Networks:
         return {k: v for k, v in learning.items() if "discriminator" not in k}
 
 
-def draw_noise(networks, num: int, device) -> dict:
-    """All that one descent draws, before it is cut into parts: what a sample gets does not depend on their size."""
+def draw_noise(networks, num: int, device, kinds=()) -> dict:
+    """All that one descent draws, before it is cut into parts: what a sample gets does not depend on their size.
+
+    kinds: of augmentation.
+    """
     arguments, style_dim = networks.layout_generator.arguments, networks.spade_generator.style_dim
     h = arguments["max_resolution"]
     shape = num, arguments["out_channels"], h, h * arguments["aspect"]
@@ -55,6 +58,7 @@ def draw_noise(networks, num: int, device) -> dict:
         "mix": torch.rand(num, device=device),  # of the gradient penalty
         "style": torch.randn(num, style_dim, device=device) if style_dim else None,  # of generated layouts' images
         "encoder": torch.randn(num, style_dim, device=device) if style_dim else None,  # in the encoder's styles
+        "augmentation": augmentation.draw(num, kinds, device),  # of what the critics see
         "real_classes": real_classes(networks, num, device),  # of LabelMix
     }
 
@@ -64,6 +68,12 @@ def real_classes(networks, num: int, device):
     if isinstance(networks.image_discriminator, SegmentationCritic):
         return torch.rand(num, networks.spade_generator.num_classes, device=device) < 0.5
     return None
+
+
+def behind_augmentation(critic, config, noise, image_channels: int = 3):
+    """What judges in the critic's place; image_channels: 0 for that of layouts."""
+    draws = noise.get("augmentation")
+    return augmentation.augmented(critic, augmentation.parse_kinds(config.augment), draws, image_channels)
 
 
 def sample_layouts(layout_generator, noise, config):
@@ -95,16 +105,18 @@ def generator_terms(networks, config, labels, images, noise) -> dict:
     n, terms = networks, {}
     layouts = sample_layouts(n.layout_generator, noise, config)  # [N,C,h,w]
     if config.train_layout:
-        on_layouts = layout_losses.generator_losses(config.layout_loss, n.layout_discriminator(layouts))
+        critic = behind_augmentation(n.layout_discriminator, config, noise, image_channels=0)
+        on_layouts = layout_losses.generator_losses(config.layout_loss, critic(layouts))
         terms |= {f"layout_{name}": config.lambda_pgan * value for name, value in on_layouts.items()}
     fake = images_of(n.spade_generator, layouts, noise["style"], config.layout_grad)  # [N,3,H,W]
-    of_fake, _ = discriminate(n.image_discriminator_2, fake, images)
+    of_fake, _ = discriminate(behind_augmentation(n.image_discriminator_2, config, noise), fake, images)
     terms["gan_generated"] = config.lambda_D2 * hinge_generator(of_fake)
     if config.train_spade:
         # SPADE sums the divergence over the batch, where all else is a mean.
         weights = objectives.Weights(config.lambda_feat, config.lambda_vgg, config.lambda_kld * config.batch_size)
+        critic = behind_augmentation(n.image_discriminator, config, noise)
         on_real = objectives.generator_losses(
-            n.spade_generator, n.image_discriminator, labels, images, weights, n.encoder, noise["encoder"], n.vgg
+            n.spade_generator, critic, labels, images, weights, n.encoder, noise["encoder"], n.vgg
         )
         terms |= {f"{name}_real_layout": value for name, value in on_real.items()}
     return terms
@@ -120,35 +132,38 @@ def discriminator_terms(networks, config, labels, images, noise, step: int = 1) 
         layouts = sample_layouts(n.layout_generator, noise, config)
     if config.train_layout:
         real = real_layouts(labels, layouts)
+        critic = behind_augmentation(n.layout_discriminator, config, noise, image_channels=0)
         on_layouts = layout_losses.discriminator_losses(
-            config.layout_loss, n.layout_discriminator, real, layouts, noise["mix"], config.penalty_weight, step
+            config.layout_loss, critic, real, layouts, noise["mix"], config.penalty_weight, step
         )
         terms |= {f"layout_{name}": config.lambda_pgan * value for name, value in on_layouts.items()}
     if config.train_spade:
         mix = noise.get("real_classes"), config.lambda_labelmix
+        critic = behind_augmentation(n.image_discriminator, config, noise)
         on_real = objectives.discriminator_losses(
-            n.spade_generator, n.image_discriminator, labels, images, n.encoder, noise["encoder"], *mix
+            n.spade_generator, critic, labels, images, n.encoder, noise["encoder"], *mix
         )
         terms |= {f"{name}_real_layout": value for name, value in on_real.items()}
-    for name, value in second_discriminator_terms(n, layouts, images, noise["style"]).items():
+    for name, value in second_discriminator_terms(n, config, layouts, images, noise).items():
         terms[name] = config.lambda_D2 * value
     return terms
 
 
-def second_discriminator_terms(networks, layouts, images, style) -> dict:
+def second_discriminator_terms(networks, config, layouts, images, noise) -> dict:
     """Hinge losses of D2 on SPADE's images of given layouts (one-hot [N,C,h,w]) against real images, unweighted."""
     with torch.no_grad():
-        fake = images_of(networks.spade_generator, layouts, style, "stem")
-    of_fake, of_real = discriminate(networks.image_discriminator_2, fake, images)
+        fake = images_of(networks.spade_generator, layouts, noise["style"], "stem")
+    critic = behind_augmentation(networks.image_discriminator_2, config, noise)
+    of_fake, of_real = discriminate(critic, fake, images)
     return {"fake_generated": hinge_discriminator_fake(of_fake), "real_generated": hinge_discriminator_real(of_real)}
 
 
-def pretraining_terms(networks, images, noise) -> dict:
+def pretraining_terms(networks, config, images, noise) -> dict:
     """D2 alone, before anything else learns: on arg-max layouts."""
     with torch.no_grad():
         scores = networks.layout_generator(noise["z"])
         layouts = one_hot(discretize.argmax(scores), scores.shape[1])
-    return second_discriminator_terms(networks, layouts, images, noise["style"])
+    return second_discriminator_terms(networks, config, layouts, images, noise)
 
 
 def set_modes(networks, config):
@@ -234,16 +249,17 @@ def train(
 
     # --- One step ---
     reader = Reader(store["train"], config.seed, rank(), world_size())
+    kinds = augmentation.parse_kinds(config.augment)
 
     def d2_terms(images, noise):
         with unmoved(n.spade_generator):  # it is to begin where stage 2 ended, running statistics included
-            return pretraining_terms(n, images, noise)
+            return pretraining_terms(n, config, images, noise)
 
     def update(step, descend):
         # --- Data and noise: this process's n of the batch ---
         images, labels = reader.pairs(step.images_seen, step.batch_size)  # uint8 [n,3,H,W], [n,1,H,W]
         images, labels = from_uint8(to_device(images, device)), to_device(labels, device)  # images now in [-1,1]
-        noise = draw_noise(n, len(images), device)
+        noise = draw_noise(n, len(images), device, kinds)
 
         # --- Before the first epoch: D2 alone ---
         if step.images_seen < pretraining:
@@ -256,7 +272,7 @@ def train(
             losses = descend(partial(generator_terms, n, config), parts, *of_generators, kind="generator/")
 
         # --- Discriminators, on layouts and images drawn anew ---
-        parts = micro_batches(config.micro_batch, labels, images, draw_noise(n, len(images), device))
+        parts = micro_batches(config.micro_batch, labels, images, draw_noise(n, len(images), device, kinds))
         terms = partial(discriminator_terms, n, config, step=step.number)
         return losses | descend(terms, parts, *of_discriminators, kind="discriminator/")
 

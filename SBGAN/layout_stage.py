@@ -18,6 +18,7 @@ from SBGAN.evaluation.scenes import score_layouts
 from SBGAN.losses import discriminator_losses, generator_losses, layout_entropy
 from SBGAN.schedule import iteration_at, phase_at, total_images
 from SBGAN.stages import LAYOUT_GAN
+from SPADE.augmentation import augmented, draw, parse_kinds
 from SPADE.engine import loop
 from SPADE.engine.device import to_device
 from SPADE.engine.distributed import rank, world_size
@@ -39,6 +40,7 @@ class Domain:
     real: Callable  # (images_seen, batch_size, resolution) -> discriminator input [N,C,h,w]
     noise: Callable  # (number of samples, resolution) -> what `sample` draws with, or None
     sample: Callable  # (generator output, noise) -> discriminator input
+    image_channels: int  # of the discriminator's input, which have colours: 3, or 0 of layouts
     statistics: Callable  # generator output -> {name: scalar tensor} to log
     pictures: Callable  # (generator, resolution, alpha) -> uint8 [3,...]
     evaluate: Callable  # (generator, resolution, alpha, images_seen) -> {score name: value}
@@ -100,26 +102,37 @@ def train(config, phases, data, generator, discriminator, domain: Domain, device
     folder.start_warm(state, domain.class_axes)
 
     # --- One step ---
+    kinds = parse_kinds(config.augment)
+
     def update(step, descend):
         # --- Data and noise: this process's n of the batch, and a draw for each descent ---
         phase, alpha = phase_at(phases, step.images_seen)
-        at = dict(resolution=phase.resolution, alpha=alpha, loss=config.loss)
+        at = dict(resolution=phase.resolution, alpha=alpha)
         real = domain.real(step.images_seen, step.batch_size, phase.resolution)  # [n,C,h,w]
         z = torch.randn(2, len(real), generator.latent_dim, device=device)
         noise = [domain.noise(len(real), phase.resolution) for _ in z]  # each [n,C,h,w], or None
         mix = torch.rand(len(real), device=device)  # of the gradient penalty
+        draws = [draw(len(real), kinds, device) for _ in z]  # of the augmentation: each [n,7], or None
+
+        def critic(draws):
+            return augmented(discriminator, kinds, draws, domain.image_channels)
 
         # --- Generator ---
-        terms = partial(generator_terms, generator, discriminator, domain, **at)
+        def of_generator(z, noise, draws):
+            return generator_terms(generator, critic(draws), domain, z, noise, **at, loss=config.loss)
+
         with frozen(discriminator):
-            parts = micro_batches(config.micro_batch, z[0], noise[0])
-            losses = descend(terms, parts, optimizers["generator"], kind="generator/")
+            parts = micro_batches(config.micro_batch, z[0], noise[0], draws[0])
+            losses = descend(of_generator, parts, optimizers["generator"], kind="generator/")
 
         # --- Discriminator ---
-        at |= dict(penalty_weight=config.penalty_weight, step=step.number)
-        terms = partial(discriminator_terms, generator, discriminator, domain, **at)
-        parts = micro_batches(config.micro_batch, real, z[1], noise[1], mix)
-        return losses | descend(terms, parts, optimizers["discriminator"], kind="discriminator/")
+        loss = dict(penalty_weight=config.penalty_weight, loss=config.loss, step=step.number)
+
+        def of_discriminator(real, z, noise, mix, draws):
+            return discriminator_terms(generator, critic(draws), domain, real, z, noise, mix, **at, **loss)
+
+        parts = micro_batches(config.micro_batch, real, z[1], noise[1], mix, draws[1])
+        return losses | descend(of_discriminator, parts, optimizers["discriminator"], kind="discriminator/")
 
     # --- Pictures and scores at the resolution of the step before them ---
     def shown_at(step):
@@ -166,4 +179,15 @@ def layout_domain(config, store, device) -> Domain:
         record_in_training({"generated": row}, images_seen, config, evaluation, resolution=resolution, alpha=alpha)
         return flat_scores(row)
 
-    return Domain(LAYOUT_GAN.name, LAYOUT_GAN.prefix, real, noise, sample, statistics, pictures, evaluate, CLASS_AXES)
+    return Domain(
+        LAYOUT_GAN.name,
+        LAYOUT_GAN.prefix,
+        real,
+        noise,
+        sample,
+        image_channels=0,
+        statistics=statistics,
+        pictures=pictures,
+        evaluate=evaluate,
+        class_axes=CLASS_AXES,
+    )

@@ -177,7 +177,7 @@ def scores_sections(records: list[dict]) -> list[str]:
     sections = [section("Scores", *content)]
     if len(records) > 1:
         sections.append(section("All evaluations", history(records)))
-    return sections + class_sections(last)
+    return sections + iou_sections(last) + class_sections(last)
 
 
 def history(records: list[dict]) -> str:
@@ -193,6 +193,15 @@ def history(records: list[dict]) -> str:
     columns = [c for c in COLUMNS if any(c in line[-1] for line in lines)]
     rows = [[*line[:-1], *map(line[-1].get, columns)] for line in lines]
     return table(["time", "checkpoints", "row", "samples", *columns], rows)
+
+
+def iou_sections(record: dict) -> list[str]:
+    """What the segmenter sees of each class, in every kind of row."""
+    rows = {name: row["iou"] for name, row in record["scores"].items() if "iou" in row}
+    if not rows:
+        return []
+    cells = [[name, *(row[name] for row in rows.values())] for name in next(iter(rows.values()))]
+    return [section("IoU of each class that the layouts show", table(["", *rows], cells))]
 
 
 def class_sections(record: dict) -> list[str]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from SBGAN.losses import LOSSES
 from SBGAN.networks import PIXEL_NORMS
+from SPADE.augmentation import parse_kinds
 from SPADE.engine.config import RunSettings, WarmStart, check_batch, harmless, require, setting
 from SPADE.evaluation.settings import ImageScores
 from SPADE.settings import RealPairLosses
@@ -19,6 +20,8 @@ class ProgressiveSettings(WarmStart, RunSettings):
     lr: float = setting(1e-3, "Adam, both networks", above=0)
     loss: str = setting("wgan_gp", "Wasserstein with gradient penalty, or logistic (non-saturating) with R1", LOSSES)
     penalty_weight: float = setting(10.0, "of the gradient penalty, or of R1 (its gamma: 1 is usual)", at_least=0)
+
+    augment: str = setting("", "changes at random what the critic sees: some of color,translation,cutout")
 
     latent_dim: int = setting(512, "length of z", at_least=1)
     fmap_base: int = setting(8192, "block i has fmap_base / 2^(i+1) channels,", at_least=1)
@@ -101,6 +104,7 @@ def check_progressive(config, store, batch_sizes, epochs_at):
         fits = resolution >= 4 and resolution & (resolution - 1) == 0 and batch >= 1
         wanted = "pairs of a resolution, a power of two from 4, and a batch from 1"
         require(fits, "batch_sizes", config.batch_sizes, wanted, "mend the flag")
+    parse_kinds(config.augment)
     for batch in (config.batch_size, *batch_sizes.values()):
         check_batch(batch, config, len(store["train"]))
 
@@ -108,6 +112,7 @@ def check_progressive(config, store, batch_sizes, epochs_at):
 def check_finetune(config, store):
     """Refuses what cannot work, before anything is read or built. Raises UserError."""
     check_batch(config.batch_size, config, len(store["train"]))
+    parse_kinds(config.augment)
     epochs = config.niter + config.niter_decay
     require(epochs > 0, "niter", config.niter, "positive, with --niter_decay", "raise one of them")
     require(

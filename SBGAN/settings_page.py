@@ -12,6 +12,7 @@ PROGRAMS = {  # module: what makes its parser, or its settings
     "SBGAN.train_progressive_seg": "ProgressiveSettings",
     "SPADE.train": "SpadeSettings",
     "SBGAN.train_finetune_end2end": "FinetuneSettings",
+    "SBGAN.train_segmenter": "SegmenterSettings",
     "SBGAN.test_finetune_end2end": "FinetuneScoring",
     "SPADE.test": "TestSettings",
     "SBGAN.evaluate": "EvaluationSettings",

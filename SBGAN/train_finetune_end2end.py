@@ -26,6 +26,7 @@ from SPADE.engine.distributed import rank, start
 from SPADE.engine.run_folder import RunFolder
 from SPADE.evaluation.record import flat_scores, record_in_training
 from SPADE.evaluation.scores import begin, score_real_layouts
+from SPADE.settings import check_augmentation
 from SPADE.train import perceptual_network
 
 
@@ -83,6 +84,7 @@ def starting_point(config, store):
     layout, spade = checkpoint.load(layout_path, LAYOUT_GAN.name), checkpoint.load(spade_path, SPADE.name)
     check_fit(layout, layout_path, spade, spade_path)
     check_store(spade["data"], spade_path, store, config.store)
+    check_augmentation(config.augment, spade.get("config", {}).get("critic", "patch"))
     if rank() == 0:
         print(f"starting from {layout_path} and {spade_path}")
     started = {"pro_iter": checkpoint.number_of(layout_path), "spade_epoch": checkpoint.number_of(spade_path)}

@@ -60,6 +60,7 @@ def image_domain(config, store, device, evaluation) -> Domain:
         real,
         noise=lambda num, resolution: None,
         sample=lambda images, noise: images,
+        image_channels=3,
         statistics=lambda images: {},
         pictures=images_sheet,
         evaluate=evaluate,

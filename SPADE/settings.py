@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from SPADE.augmentation import parse_kinds
 from SPADE.engine.config import RunSettings, WarmStart, check_batch, harmless, require, setting
 from SPADE.evaluation.settings import ImageScores
 from SPADE.networks import UPSAMPLINGS
@@ -16,6 +17,7 @@ class RealPairLosses:
     lambda_feat: float = setting(10.0, "weight of feature matching", at_least=0)
     lambda_vgg: float = setting(10.0, "weight of the VGG-19 perceptual loss", at_least=0)
     lambda_kld: float = setting(0.05, "weight of the style encoder's KL divergence", at_least=0)
+    augment: str = setting("", "changes at random what all critics see: some of color,translation,cutout")
     lambda_labelmix: float = setting(5.0, "weight of the segmentation critic's LabelMix", at_least=0)
     vgg_loss: bool = setting(True, "VGG-19 perceptual loss (--no_vgg_loss: without)")
     vgg_weights: str | None = harmless(None, "file of torchvision's VGG-19 weights; default: cache, else download")
@@ -57,6 +59,14 @@ def check(config, store):
     check_batch(config.batch_size, config, len(store["train"]))
     check_image_size(store, config.upsampling, config.store)
     require(config.niter + config.niter_decay > 0, "niter", config.niter, "positive with --niter_decay", "raise one")
+    check_augmentation(config.augment, config.critic)
+
+
+def check_augmentation(augment: str, critic: str):
+    """critic: one of CRITICS, that of stage 2."""
+    fits = not parse_kinds(augment) or critic != "segmentation"
+    wanted = "left out beside stage 2's segmentation critic, which has no class for what comes from outside an image"
+    require(fits, "augment", augment, wanted, "leave it out, or take --critic patch in stage 2")
 
 
 def check_image_size(store, upsampling, path):

@@ -5,7 +5,7 @@ Examples:
     python -m SPADE.test --name camvid_spade --epoch 6 --num_eval 101 --no_fid
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datasets.errors import exit_on_user_error
@@ -19,8 +19,10 @@ from SPADE.engine.images import save_png
 from SPADE.engine.watch import together
 from SPADE.evaluation.record import finish, make_record, make_results, warnings_in_the_record, writing_results
 from SPADE.evaluation.scores import begin, score_floor, score_real_layouts
+from SPADE.evaluation.segmentation import score_real_pairs, test_split
 from SPADE.evaluation.settings import ScoringSettings, check_samples
 from SPADE.networks import SPADEGenerator, StyleEncoder
+from SPADE.segmenter import open_segmenter
 from SPADE.train import STAGE, pictures
 
 
@@ -39,7 +41,8 @@ def run(config: TestSettings) -> dict:
     device = start(pick(config.device))
     if device.type == "cpu":
         keep_freed_memory()
-    evaluation = begin(config, store, device, store.height, config.seed)
+    segmenter = open_segmenter(config, store, device)
+    evaluation = replace(begin(config, store, device, store.height, config.seed), segmenter=segmenter)
 
     networks = saved.content["networks"]
     generator = checkpoint.rebuild(SPADEGenerator, networks["generator"], device, config.ema)
@@ -51,6 +54,7 @@ def run(config: TestSettings) -> dict:
     with together(), warnings_in_the_record():
         scores = {
             "real layouts": score_real_layouts(generator, evaluation),
+            **({f"real pairs of {test_split(store)}": score_real_pairs(evaluation)} if segmenter else {}),
             "floor: real against real": score_floor(evaluation),
         }
 

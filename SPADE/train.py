@@ -12,7 +12,7 @@ import torch
 from datasets.errors import exit_on_user_error
 from datasets.packed import open_store
 from datasets.reader import Reader
-from SPADE import objectives
+from SPADE import augmentation, objectives
 from SPADE.engine import config as settings
 from SPADE.engine import loop
 from SPADE.engine.data import data_record, spread_pairs
@@ -111,28 +111,33 @@ def train(config: SpadeSettings, store, device, vgg, score) -> Path:
     # SPADE sums the divergence over the batch, where all else is a mean.
     weights = objectives.Weights(config.lambda_feat, config.lambda_vgg, config.lambda_kld * config.batch_size)
 
-    def generator_terms(labels, images, noise):
-        pair = labels, images
-        return objectives.generator_losses(generator, discriminator, *pair, weights, encoder, noise, vgg)
+    kinds = augmentation.parse_kinds(config.augment)
 
-    def discriminator_terms(labels, images, noise, real_classes):
-        mix = real_classes, config.lambda_labelmix
-        return objectives.discriminator_losses(generator, discriminator, labels, images, encoder, noise, *mix)
+    def generator_terms(labels, images, noise, draws):
+        pair, critic = (labels, images), augmentation.augmented(discriminator, kinds, draws, image_channels=3)
+        return objectives.generator_losses(generator, critic, *pair, weights, encoder, noise, vgg)
+
+    def discriminator_terms(labels, images, noise, draws, real_classes):
+        pair, critic = (labels, images), augmentation.augmented(discriminator, kinds, draws, image_channels=3)
+        return objectives.discriminator_losses(
+            generator, critic, *pair, encoder, noise, real_classes, config.lambda_labelmix
+        )
 
     def update(step, descend):
         # --- Data and noise: this process's n of the batch ---
         images, labels = reader.pairs(step.images_seen, step.batch_size)  # uint8 [n,3,H,W], [n,1,H,W]
         images, labels = from_uint8(to_device(images, device)), to_device(labels, device)  # images now in [-1,1]
         noise = torch.randn(2, len(images), config.style_dim, device=device) if encoder else (None, None)
+        draws = [augmentation.draw(len(images), kinds, device) for _ in noise]  # each [n,7], or None
         real_classes = torch.rand(len(images), generator.num_classes, device=device) < 0.5 if by_pixel else None
 
         # --- Generator, and the encoder with it ---
         with frozen(discriminator):
-            parts = micro_batches(config.micro_batch, labels, images, noise[0])
+            parts = micro_batches(config.micro_batch, labels, images, noise[0], draws[0])
             losses = descend(generator_terms, parts, optimizers["generator"], kind="generator/")
 
         # --- Discriminator, on images drawn anew ---
-        parts = micro_batches(config.micro_batch, labels, images, noise[1], real_classes)
+        parts = micro_batches(config.micro_batch, labels, images, noise[1], draws[1], real_classes)
         return losses | descend(discriminator_terms, parts, optimizers["discriminator"], kind="discriminator/")
 
     training = loop.Training(

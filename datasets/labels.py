@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # preparing data needs no torch, and importing it takes secon
     import torch
 
 SPACES_DIR = Path(__file__).parent / "spaces"
+# Names of classes that are none. Cityscapes': what was not labelled, or is no part of the scene.
+UNKNOWN = {"unknown", "void", "unlabeled", "unlabelled", "ignored", "ego vehicle", "rectification border", "out of roi"}
 
 
 class OutsideTable(UserError):
@@ -66,6 +68,13 @@ class LabelSpace:
     @property
     def has_raw_ids(self) -> bool:
         return any(c.raw_ids for c in self.classes)
+
+    @property
+    def unknown(self) -> tuple[int, ...]:
+        """Train ids of classes that are none, which scores of classes leave out: what unlisted ids become, and those
+        that are named so. A rule, since a key of its own would make another table of each that there is."""
+        named = (c.train_id for c in self.classes if c.name.strip().lower() in UNKNOWN)
+        return tuple(sorted({*named, *([self.unlisted] if isinstance(self.unlisted, int) else [])}))
 
     @property
     def is_as_found(self) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from datasets.errors import UserError, exit_on_user_error
 from datasets.flags import Parser
 from datasets.packing import available_cores, pack
-from datasets.sources import ade_indoor, camvid, cityscapes, cityscapes_25k, folder
+from datasets.sources import ade_indoor, camvid, cityscapes, cityscapes_25k, folder, subset
 from datasets.sources import toy_street as drawn
 from datasets.writing import check_size
 
@@ -23,6 +23,7 @@ SOURCES = {
     "cityscapes": cityscapes,
     "cityscapes_25k": cityscapes_25k,
     "folder": folder,
+    "subset": subset,
     "toy_street": drawn,
 }
 
@@ -43,7 +44,7 @@ def make_parser() -> Parser:
 
 def parse_arguments(argv=None) -> argparse.Namespace:
     args = make_parser().parse_args(argv)
-    if args.width is None:
+    if args.width is None and args.height is not None:  # a subset has its store's size
         args.width = args.aspect * args.height  # of the source, by set_defaults
     return args
 
@@ -51,7 +52,8 @@ def parse_arguments(argv=None) -> argparse.Namespace:
 @exit_on_user_error
 def main(argv=None) -> None:
     args = parse_arguments(argv)
-    check_size(args.height, args.width)
+    if args.height is not None:
+        check_size(args.height, args.width)
     if args.workers < 1:
         raise UserError(f"--workers {args.workers}: no number of processes; use 1 or more")
     plan = SOURCES[args.dataset].plan(args)

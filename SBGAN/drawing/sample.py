@@ -51,3 +51,17 @@ def truncated(generator, psi: float):
         yield
     finally:
         hook.remove()
+
+
+def slerp(a, b, share: float):
+    """Spherical interpolation of two vectors, share 0 -> a, 1 -> b: latents keep the length that training knows."""
+    angle = torch.acos((a @ b / (a.norm() * b.norm())).clamp(-1, 1))
+    if angle < 1e-4:
+        return (1 - share) * a + share * b
+    return (torch.sin((1 - share) * angle) * a + torch.sin(share * angle) * b) / torch.sin(angle)
+
+
+def closed_walk(points, frames: int):
+    """points [K,D] -> [K*frames,D]: from each point to the next, and from the last back to the first."""
+    following = torch.cat([points[1:], points[:1]])
+    return torch.stack([slerp(a, b, i / frames) for a, b in zip(points, following, strict=True) for i in range(frames)])

@@ -85,20 +85,24 @@ def inception_network(weights_path, device="cpu"):
     return lambda images: network(images)[0]
 
 
-def users_network(path: Path, device: str):
-    """TorchScript, or (*.pt2) a program that torch.export saved: uint8 [n,3,H,W] -> [n,D]."""
+def load_program(path: Path, device: str, flag: str):
+    """The network in a file of TorchScript, or (*.pt2) of torch.export, on the device; flag: what named the file."""
     try:
         if path.suffix == ".pt2":
-            network = torch.export.load(path).module().to(device)
-        else:
-            with warnings.catch_warnings():  # TorchScript is deprecated, and is what feature networks are shared in
-                warnings.simplefilter("ignore")
-                network = torch.jit.load(str(path), map_location=device).eval()
+            return torch.export.load(path).module().to(device)
+        with warnings.catch_warnings():  # TorchScript is deprecated, and is what such networks are shared in
+            warnings.simplefilter("ignore")
+            return torch.jit.load(str(path), map_location=device).eval()
     except Exception as error:  # whatever such a file can raise
         raise UserError(
-            f"--feature_extractor {path} can be loaded neither as TorchScript nor, with the ending .pt2, as a program "
+            f"--{flag} {path} can be loaded neither as TorchScript nor, with the ending .pt2, as a program "
             f"of torch.export ({first_line(error)}); save the network in one of these forms"
         ) from error
+
+
+def users_network(path: Path, device: str):
+    """A feature network in a user's file: uint8 [n,3,H,W] -> [n,D]."""
+    network = load_program(path, device, "feature_extractor")
 
     def features(images):
         try:

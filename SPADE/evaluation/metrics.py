@@ -1,8 +1,9 @@
 """The metrics, each a function of two sets of samples, in one registry; what they share is one `Evaluation`.
 
 A set of samples is a dictionary of rows: "images" uint8 [N,3,h,w], their "features" float [N,D], "layouts" uint8
-[N,1,h,w], or some of them. To add a metric, write a function here or in SBGAN/evaluation and register it by `@metric`:
-it is then in every table, record and report. Its column's place in the tables is in `record.COLUMNS`.
+[N,1,h,w], or some of them; "given" are the layouts that images were drawn from, "predicted" those that a segmenter
+sees in them. To add a metric, write a function here or in SBGAN/evaluation and register it by `@metric`: it is then in
+every table, record and report. Its column's place in the tables is in `record.COLUMNS`.
 """
 
 import warnings
@@ -16,6 +17,7 @@ from datasets.packed import Store
 from SPADE.evaluation.features import Extractor, mean_distance, small_pixels
 from SPADE.evaluation.fidelity import FEWEST_IMAGES, feature_scores
 from SPADE.evaluation.swd import PATCH, sliced_wasserstein
+from SPADE.segmenter import Segmenter
 
 MOSTLY_BIAS_BELOW = 2048  # images; with fewer, FID's bias is of the size of the differences that one looks for
 OTHER_NAMES = {"fid": "fd", "kid": "kd", "kid_std": "kd_std", "kid_subset_size": "kd_subset_size"}
@@ -36,6 +38,7 @@ class Evaluation:
     height: int | None = None  # of the images; None where there are layouts alone
     network: Extractor | None = None  # for the scores of features
     no_network: str | None = "no feature network was given"  # why there is none, if so
+    segmenter: Segmenter | None = None  # for the scores of pairs
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ COLUMNS = (
     ("fsd", "fsd_grid", "swd")
     + ("fid", "fid_released", "kid", "kid_std", "fd", "kd", "kd_std", "precision", "recall")
     + ("diversity", "diversity_of_real")
+    + ("miou", "accuracy", "fwiou")
 )
 
 
@@ -34,6 +35,7 @@ def make_record(checkpoints: dict, evaluation: Evaluation, scores: dict) -> dict
         "counts": {"generated": num, "reference": min(num, len(store[store.reference]))},
         "seed": evaluation.seed,
         "fid_left_out": None if evaluation.network else evaluation.no_network,
+        **({"segmenter": evaluation.segmenter.described} if evaluation.segmenter else {}),
         "scores": scores,
         "versions": {name: version(name) for name in ("torch", "numpy", "torch-fidelity")},
     }

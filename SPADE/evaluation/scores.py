@@ -4,6 +4,7 @@ splits."""
 import hashlib
 import json
 import os
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from SPADE.engine.data import reference_layouts
 from SPADE.engine.distributed import from_first, rank, shared_out
 from SPADE.evaluation.features import Extractor, find_extractor
 from SPADE.evaluation.metrics import Evaluation, score
+from SPADE.evaluation.segmentation import score_segmentation, seen, test_split
 from SPADE.evaluation.settings import ImageScores
 from SPADE.sampling import render
 
@@ -111,6 +113,8 @@ def draw_samples(draw, num: int, evaluation: Evaluation) -> dict | None:
         samples = draw(numbers)
         if evaluation.network and "images" in samples:
             samples["features"] = evaluation.network.features(samples["images"], evaluation.device)
+        if "images" in samples and {"layouts", "given"} & samples.keys():  # the baseline's images have none
+            samples |= seen(samples["images"], samples.pop("given", samples.get("layouts")), evaluation)
         return samples
 
     return shared_out(drawn, num)
@@ -138,14 +142,23 @@ def against_reference(samples: dict | None, evaluation: Evaluation) -> dict:
 
 
 def score_real_layouts(generator, evaluation: Evaluation) -> dict:
-    """Images drawn from the reference split's layouts against its images."""
-    split = evaluation.store[evaluation.store.reference]
+    """Images drawn from the reference split's layouts against its images; alignment with those of the test split."""
+    store = evaluation.store
 
-    def draw(numbers):
-        labels = layouts_in_order(split, numbers.start, numbers.stop, evaluation.height)
-        return {"images": render(generator, labels, numbers)}
+    def samples_of(split, evaluation):
+        def draw(numbers):
+            labels = layouts_in_order(split, numbers.start, numbers.stop, evaluation.height)
+            return {"images": render(generator, labels, numbers), "given": labels}
 
-    return against_reference(draw_samples(draw, min(evaluation.num, len(split)), evaluation), evaluation)
+        return draw_samples(draw, min(evaluation.num, len(split)), evaluation)
+
+    tested = test_split(store)
+    if evaluation.segmenter is None or tested == store.reference:
+        return against_reference(samples_of(store[store.reference], evaluation), evaluation)
+    row = against_reference(samples_of(store[store.reference], replace(evaluation, segmenter=None)), evaluation)
+    samples = samples_of(store[tested], replace(evaluation, network=None))
+    alignment = from_first(lambda: score_segmentation(samples, {}, evaluation))
+    return row | alignment | {"protocol": row.get("protocol", {}) | alignment.get("protocol", {})}
 
 
 def score_floor(evaluation: Evaluation, layout_height: int | None = None) -> dict:

@@ -18,7 +18,20 @@ class ImageScores:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoringSettings(ImageScores):
+class SegmenterFile:
+    """The flags of programs that ask a segmentation network."""
+
+    segmenter: str | None = setting(
+        None, "segmentation network: a checkpoint of SBGAN.train_segmenter, or TorchScript or .pt2, "
+        "uint8 [N,3,H,W] -> logits [N,K,h,w] or ids"
+    )  # fmt: skip
+    segmenter_ids: str | None = setting(
+        None, "JSON list of the class's name for each of the segmenter's ids, null where there is none"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringSettings(SegmenterFile, ImageScores):
     """Flags of every program that scores a checkpoint."""
 
     store: str | None = setting(None, "packed data set to score against; default the one it was trained on")

@@ -100,9 +100,11 @@ def test_joined_without_batch_statistics(layout_networks):
     networks = joint_stage.Networks(
         *layout_networks, spade, MultiscaleDiscriminator(CLASSES + 3, 2), MultiscaleDiscriminator(3, 2)
     )
-    config = FinetuneSettings(store="", name="", layout_name="", spade_name="", layout_grad="full")
+    config = FinetuneSettings(
+        store="", name="", layout_name="", spade_name="", layout_grad="full", augment="translation,cutout"
+    )
     batch = torch.randint(CLASSES, (BATCH, 1, 32, 64)).to(torch.uint8), torch.rand(BATCH, 3, 32, 64) * 2 - 1
-    batch = *batch, joint_stage.draw_noise(networks, BATCH, torch.device("cpu"))
+    batch = *batch, joint_stage.draw_noise(networks, BATCH, torch.device("cpu"), ("translation", "cutout"))
     nets = list(networks.saved().values())
     for terms, trained in (
         (joint_stage.generator_terms, [networks.layout_generator, spade]),

@@ -83,6 +83,8 @@ def run_of(store, folder, name="x"):
         (spade.main, ["--no_vgg_loss", "--batch_size", "4", "--niter", "0", "--niter_decay", "0"], ["--niter"]),
         (spade.main, ["--batch_size", "4", "--vgg_weights", "/no/such file"], ["/no/such file"]),
         (spade.main, ["--no_vgg_loss", "--batch_size", "4", "--num_eval", "1"], ["--num_eval is 1"]),
+        (spade.main, ["--no_vgg_loss", "--batch_size", "4", "--augment", "colour"], ["--augment is", "colour"]),
+        (spade.main, ["--critic", "segmentation", "--batch_size", "4", "--augment", "cutout"], ["--augment", "patch"]),
         (progressive.main, ["--max_dim", "8", "--batch_size", "8", "--num_eval", "0"], ["--num_eval is 0"]),
         (spade.main, ["--no_vgg_loss", "--batch_size", "4", "--feature_extractor", "/no/net.pt"], ["/no/net.pt"]),
     ],

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from datasets.packed import open_store
+from datasets.reader import in_order
 from SBGAN import evaluate
 from SBGAN.evaluation import layout_metrics
 from SBGAN.evaluation.released_fid import fid_released, imagenet_inception, soft_scenes
@@ -211,3 +212,46 @@ def test_bad_input(untrained, tmp_path, capsys, flags, words):
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert stop.value.code == 2 and line.startswith("error: ") and words in line
     assert not (tmp_path / "results").exists()
+
+
+class Red(torch.nn.Module):
+    """Ids from the red channel."""
+
+    def forward(self, images):
+        return images[:, 0].long() % 11
+
+
+def test_alignment_and_gan_test(untrained, tmp_path, capsys):
+    torch.jit.script(Red()).save(str(tmp_path / "red.pt"))
+    flags = ["--no_fid", "--no_copy_check", "--segmenter", tmp_path / "red.pt"]
+    record = run(path := untrained.joined(), tmp_path, *flags)
+    scores, names = record["scores"], untrained.store.label_space.names
+    assert list(scores) == ["generated", "real layouts", "real pairs of val", "floor: real against real"]
+    assert record["segmenter"]["file"].endswith("red.pt") and "miou" not in scores["floor: real against real"]
+    assert "miou" in capsys.readouterr().out
+
+    model = load(path, device="cpu")
+    real_images, real = in_order(untrained.store["val"], 0, 8)
+    layouts, images = model.sample(range(8))
+    pairs = {
+        "generated": (images, layouts),
+        "real layouts": (model.render(real, range(8)), real),
+        "real pairs of val": (real_images, real),
+    }
+    for row, (shown, given) in pairs.items():
+        given = given.repeat_interleave(32 // given.shape[2], 2).repeat_interleave(64 // given.shape[3], 3)
+        found = shown[:, :1] % 11
+        assert scores[row]["accuracy"] == pytest.approx((found == given).double().mean().item())
+        ious = {
+            i: ((found == i) & (given == i)).sum().item() / ((found == i) | (given == i)).sum().item()
+            for i in given.unique().tolist()
+        }
+        assert {names.index(name): v for name, v in scores[row]["iou"].items() if v is not None} == pytest.approx(ious)
+        assert scores[row]["miou"] == pytest.approx(sum(ious.values()) / len(ious))
+
+
+def test_a_segmenter_has_nothing_to_see(untrained, tmp_path, capsys):
+    torch.jit.script(Red()).save(str(tmp_path / "red.pt"))
+    with pytest.raises(SystemExit):
+        run(untrained.layout(), tmp_path, "--segmenter", tmp_path / "red.pt")
+    assert "--segmenter is given, but must be left out for a checkpoint without pairs" in capsys.readouterr().err
