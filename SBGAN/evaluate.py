@@ -19,7 +19,7 @@ from SBGAN.evaluation.scenes import score_sets
 from SBGAN.model import Model, assemble, read
 from SPADE.engine import config as settings
 from SPADE.engine.config import require, setting
-from SPADE.engine.data import stored_data
+from SPADE.engine.data import data_record, stored_data
 from SPADE.engine.device import keep_freed_memory, pick
 from SPADE.engine.distributed import from_first, start
 from SPADE.engine.images import save_png
@@ -80,7 +80,7 @@ def evaluate(models: dict[str, Model], files: dict, config: SceneScoring, store,
             "left out for a checkpoint of one stage", "it scores images of generated layouts")  # fmt: skip
     require(not config.segmenter or last.spade_generator, "segmenter", "given",
             "left out for a checkpoint without pairs", "it scores images of layouts")  # fmt: skip
-    segmenter = open_segmenter(config, store, last.device)
+    segmenter = open_segmenter(config, data_record(store), last.device)
     evaluation = begin(config, store, last.device, last.image_height, config.seed)
     evaluation = replace(evaluation, segmenter=segmenter)
     inception = imagenet_inception(config.released_weights, last.device) if config.fid_released else None

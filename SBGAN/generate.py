@@ -15,10 +15,11 @@ import torch
 from tqdm import tqdm
 
 from datasets.errors import UserError, exit_on_user_error
-from SBGAN.drawing.files import Files, Writer, check_folder, replacing, write_png
+from SBGAN.drawing.files import FORMATS, Files, Writer, check_folder, raw_ids_of, replacing, write_png
 from SBGAN.drawing.given_layouts import KINDS, read_layouts, read_style
 from SBGAN.drawing.sample import truncated
 from SBGAN.drawing.sheets import save_animation, walk_frames
+from SBGAN.drawing.trusted import Trust, check_trust, open_trust
 from SBGAN.drawing.wishes import fits, parse_where
 from SBGAN.model import Model, load
 from SPADE.engine import config as settings
@@ -27,10 +28,12 @@ from SPADE.engine.device import keep_freed_memory, pick
 from SPADE.engine.distributed import from_first, rank, start, total, world_size
 from SPADE.engine.images import colour_layouts, enlarge, sheet
 from SPADE.engine.watch import together
+from SPADE.evaluation.settings import SegmenterFile
+from SPADE.modulation import resize
 
 
-@dataclass(frozen=True)
-class GenerationSettings:
+@dataclass(frozen=True, kw_only=True)
+class GenerationSettings(SegmenterFile):
     checkpoint: str = setting(help="of stage 3; or of stage 1, with --spade_checkpoint; or of stage 2, with --layouts")
     out: str = setting(help="folder for images, layouts (index: train id, palette: the classes' colours), colours and "
                        "raw_ids; new or empty")  # fmt: skip
@@ -59,6 +62,20 @@ class GenerationSettings:
     frames: int = setting(30, "of that walk from one sample to the next", at_least=2)
     layouts: str | None = setting(None, "folder of label PNGs to render instead of generated layouts")
     layout_kind: str = setting("train_ids", "what these say (colour pictures are read by their colours)", KINDS)
+    format: str = setting(
+        "plain", "of the files: images, layouts, colours and raw_ids; Cityscapes' folders and names; or "
+        "mmsegmentation's images and annotations", choices=tuple(FORMATS),
+    )  # fmt: skip
+    keep_aligned: float | None = setting(
+        None, "keep only pairs of which the --segmenter sees that share of the pixels as the layout says",
+        at_least=0, at_most=1,
+    )  # fmt: skip
+    keep_aligned_by: str = setting("pixel", "that share of all pixels, or of each class's", choices=("pixel", "class"))
+    doubtful: str | None = setting(
+        None, "what is written where the --segmenter finds the layout's class least likely (255 where the label table "
+        "has no unknown class)", choices=("unknown",),
+    )  # fmt: skip
+    doubtful_share: float = setting(0.1, "of each class's pixels that this is", at_least=0, at_most=1)
     style: str | None = setting(None, "image whose style all images get (models with a style encoder)")
 
 
@@ -72,6 +89,7 @@ def check(config):
             "it chooses among --num samples")  # fmt: skip
     require(config.truncation == 1 or config.layouts is None, "truncation", config.truncation,
             "left out beside --layouts", "no layout is drawn there")  # fmt: skip
+    check_trust(config)
 
 
 def parse_grid(text: str) -> tuple[int, int]:
@@ -92,39 +110,49 @@ def batches(items, size: int):
         yield items[i : i + size]
 
 
-def generate_samples(model: Model, config, style) -> int:
+def generate_samples(model: Model, config, style, trust: Trust | None) -> int:
     """Writes the samples of this process; returns how many were kept."""
     terms = parse_where(config.where, model.label_space.names)
     seeds = range(config.seed + rank(), config.seed + config.num, world_size())
     kept = 0
     with Writer() as writer, truncated(model.layout_generator, config.truncation), bar(len(seeds)) as progress:
-        files = Files(Path(config.out), model, writer)
+        files = Files(Path(config.out), model, writer, config.format)
         for some in batches(seeds, config.batch_size):
             layouts = model.sample_layouts(some)
             chosen = fits(layouts, terms, model.label_space.num_classes).nonzero()[:, 0].tolist()
             names = [some[i] for i in chosen]
-            images = model.render(layouts[chosen], names, style) if chosen else []
-            for name, layout, image in zip(names, layouts[chosen], images, strict=True):
-                files.write(f"{name:08d}", layout, image)
-            kept += len(chosen)
+            images = model.render(layouts[chosen], names, style) if chosen else layouts[chosen]
+            kept += write_trusted(files, trust, [(f"{name:08d}", name) for name in names], layouts[chosen], images)
             progress.update(len(some))
     return kept
 
 
-def render_layouts(model: Model, config, style) -> int:
+def write_trusted(files: Files, trust: Trust | None, names: list, layouts, images) -> int:
+    """Writes the pairs that are trusted, or all; returns how many. names: (name, number) of each."""
+    if trust and names:
+        layouts = resize(layouts, *images.shape[-2:])
+        chosen = trust.kept(layouts, images)
+        names, layouts, images = [names[i] for i in chosen], layouts[chosen], images[chosen]
+        layouts = trust.marked(layouts, images)
+    for name, layout, image in zip(names, layouts, images, strict=True):
+        files.write(*name, layout, image)
+    return len(names)
+
+
+def render_layouts(model: Model, config, style, given: dict, trust: Trust | None) -> int:
     """Writes this process's share of the given layouts and their images; returns how many these are."""
-    given = list(read_layouts(Path(config.layouts), model, config.layout_kind).items())
+    given = list(given.items())
     mine = sorted(range(len(given))[rank() :: world_size()], key=lambda i: given[i][1].shape)
+    kept = 0
     with Writer() as writer, bar(len(mine)) as progress:
-        files = Files(Path(config.out), model, writer)
+        files = Files(Path(config.out), model, writer, config.format)
         for _, alike in itertools.groupby(mine, key=lambda i: given[i][1].shape):  # a batch has one size
             for some in batches(list(alike), config.batch_size):
                 layouts = torch.cat([given[i][1] for i in some])
                 images = model.render(layouts, [config.seed + i for i in some], style)
-                for i, layout, image in zip(some, layouts, images, strict=True):
-                    files.write(given[i][0], layout, image)
+                kept += write_trusted(files, trust, [(given[i][0], i) for i in some], layouts, images)
                 progress.update(len(some))
-    return len(mine)
+    return kept
 
 
 def grid_picture(model: Model, config, style):
@@ -174,22 +202,48 @@ def draw(config: GenerationSettings, model: Model):
         raise UserError(f"{config.checkpoint} draws no layouts (stage 2); take one of stage 3, or pass --layouts")
     if model.spade_generator is None:
         raise UserError(f"{config.checkpoint} draws no images (stage 1); add --spade_checkpoint, one of stage 2")
+    has_ids = config.format != "cityscapes" or raw_ids_of(model.label_space) is not None
+    require(has_ids, "format", config.format, "plain or mmseg where classes have no raw ids", "take one of these")
     style = read_style(Path(config.style), model) if config.style else None
+    given = read_layouts(Path(config.layouts), model, config.layout_kind) if config.layouts is not None else None
+
+    def pairs(seeds):
+        """Some of what will be written: layouts at the images' size, images."""
+        if given is not None:
+            layouts = torch.cat([resize(one, *size) for one in [*given.values()][: len(seeds)]])
+        else:
+            with truncated(model.layout_generator, config.truncation):
+                layouts = resize(model.sample_layouts(seeds), *size)
+        return layouts, model.render(layouts, seeds[: len(layouts)], style)
+
+    size = model.data["height"], model.data["width"]
+    trust = open_trust(config, model, pairs)
     out = Path(config.out)
     if config.grid is not None or config.interpolate is not None:
         if rank() == 0:  # one picture, one process
             draw_picture(config, model, style, out)
         made = ""
-    elif config.layouts is not None:
-        made = f"{int(total(torch.tensor(render_layouts(model, config, style))))} layouts rendered, "
     else:
-        kept = int(total(torch.tensor(generate_samples(model, config, style))))
-        if not kept:
-            raise UserError(f"--where {config.where} fits none of {config.num} samples; raise --num or ask for less")
-        made = f"{kept} of {config.num} samples kept, " if config.where else ""
+        made = draw_files(config, model, style, given, trust)
     if rank() == 0:
         describe(config, model)
         print(f"{made}written to {out}")
+
+
+def draw_files(config, model: Model, style, given: dict | None, trust: Trust | None) -> str:
+    """Writes what was asked for; returns what is to be said of it."""
+    filtered = f"--keep_aligned {config.keep_aligned:g}" if config.keep_aligned is not None else ""
+    if given is not None:
+        kept, count = render_layouts(model, config, style, given, trust), len(given)
+    else:
+        filtered = " and ".join(filter(None, (f"--where {config.where}" if config.where else "", filtered)))
+        kept, count = generate_samples(model, config, style, trust), config.num
+    kept = int(total(torch.tensor(kept)))
+    if not kept:
+        raise UserError(f"{filtered} fits none of {count} samples; ask for less, or draw more")
+    if given is not None and not filtered:
+        return f"{kept} layouts rendered, "
+    return f"{kept} of {count} samples kept ({100 * kept / count:.0f} %), " if filtered else ""
 
 
 def draw_picture(config, model: Model, style, out: Path):

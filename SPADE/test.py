@@ -12,7 +12,7 @@ from datasets.errors import exit_on_user_error
 from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
 from SPADE.engine.config import setting
-from SPADE.engine.data import stored_data
+from SPADE.engine.data import data_record, stored_data
 from SPADE.engine.device import keep_freed_memory, pick
 from SPADE.engine.distributed import from_first, start
 from SPADE.engine.images import save_png
@@ -41,7 +41,7 @@ def run(config: TestSettings) -> dict:
     device = start(pick(config.device))
     if device.type == "cpu":
         keep_freed_memory()
-    segmenter = open_segmenter(config, store, device)
+    segmenter = open_segmenter(config, data_record(store), device)
     evaluation = replace(begin(config, store, device, store.height, config.seed), segmenter=segmenter)
 
     networks = saved.content["networks"]
