@@ -2,7 +2,8 @@
 
 Examples:
     python -m SBGAN.generate --checkpoint weights/camvid_finetune/finetune_3.pt --num 100 --out samples
-    python -m SBGAN.generate --checkpoint weights/camvid_finetune/finetune_3.pt --where 'car>0.05' --grid 4x6 --out grid
+    python -m SBGAN.generate --checkpoint weights/camvid_finetune/finetune_3.pt --shares 'car=0.1' --out cars
+    python -m SBGAN.generate --checkpoint weights/camvid_finetune/finetune_3.pt --complete sketches --num 8 --out ideas
 """
 
 import itertools
@@ -15,12 +16,13 @@ import torch
 from tqdm import tqdm
 
 from datasets.errors import UserError, exit_on_user_error
+from SBGAN.drawing import search
 from SBGAN.drawing.files import FORMATS, Files, Writer, check_folder, raw_ids_of, replacing, write_png
-from SBGAN.drawing.given_layouts import KINDS, read_layouts, read_style
+from SBGAN.drawing.given_layouts import KINDS, read_layouts, read_sketches, read_style
 from SBGAN.drawing.sample import truncated
 from SBGAN.drawing.sheets import save_animation, walk_frames
-from SBGAN.drawing.trusted import Trust, check_trust, open_trust
-from SBGAN.drawing.wishes import fits, parse_where
+from SBGAN.drawing.trusted import Trust, check_trust, open_trust, write_pairs
+from SBGAN.drawing.wishes import fits, parse_shares, parse_where, wished_shares
 from SBGAN.model import Model, load
 from SPADE.engine import config as settings
 from SPADE.engine.config import require, setting
@@ -30,6 +32,8 @@ from SPADE.engine.images import colour_layouts, enlarge, sheet
 from SPADE.engine.watch import together
 from SPADE.evaluation.settings import SegmenterFile
 from SPADE.modulation import resize
+
+ALONE = ("grid", "interpolate", "layouts", "complete", "invert", "shares")  # flags of which one is given at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +65,14 @@ class GenerationSettings(SegmenterFile):
     )
     frames: int = setting(30, "of that walk from one sample to the next", at_least=2)
     layouts: str | None = setting(None, "folder of label PNGs to render instead of generated layouts")
+    complete: str | None = setting(
+        None, "folder of label PNGs to complete where they are transparent or of index 255: --num layouts of each"
+    )
+    invert: str | None = setting(None, "folder of label PNGs: the layouts nearest to them that the generator draws")
     layout_kind: str = setting("train_ids", "what these say (colour pictures are read by their colours)", KINDS)
+    nearest_class: bool = setting(False, "read colours that are no class as the nearest one; their pixels are counted")
+    shares: str = setting("", "steer samples to such shares of the pixels: 'pedestrian=0.05,car=0.1'")
+    steps: int = setting(search.STEPS, "of the search that --complete, --invert and --shares make", at_least=0)
     format: str = setting(
         "plain", "of the files: images, layouts, colours and raw_ids; Cityscapes' folders and names; or "
         "mmsegmentation's images and annotations", choices=tuple(FORMATS),
@@ -83,12 +94,13 @@ def check(config):
     """Refuses what cannot work before anything is read. Raises UserError."""
     require(config.seed + count_seeds(config) <= 2**63, "seed", config.seed, "below 2^63 with all samples",
             "pass a smaller seed")  # fmt: skip
-    chosen = [flag for flag in ("grid", "interpolate", "layouts") if getattr(config, flag) is not None]
+    chosen = [flag for flag in ALONE if getattr(config, flag)]
     require(len(chosen) <= 1, " and --".join(chosen), "given", "given alone", "take one of them")
     require(not (chosen and config.where), "where", config.where, f"left out beside --{' or --'.join(chosen)}",
             "it chooses among --num samples")  # fmt: skip
-    require(config.truncation == 1 or config.layouts is None, "truncation", config.truncation,
-            "left out beside --layouts", "no layout is drawn there")  # fmt: skip
+    given = next((flag for flag in ("layouts", "complete", "invert") if getattr(config, flag)), None)
+    require(config.truncation == 1 or given is None, "truncation", config.truncation,
+            f"left out beside --{given}", "what is drawn there is not from noise alone")  # fmt: skip
     check_trust(config)
 
 
@@ -121,26 +133,14 @@ def generate_samples(model: Model, config, style, trust: Trust | None) -> int:
             layouts = model.sample_layouts(some)
             chosen = fits(layouts, terms, model.label_space.num_classes).nonzero()[:, 0].tolist()
             names = [some[i] for i in chosen]
-            images = model.render(layouts[chosen], names, style) if chosen else layouts[chosen]
-            kept += write_trusted(files, trust, [(f"{name:08d}", name) for name in names], layouts[chosen], images)
+            images = model.render(layouts[chosen], names, style) if chosen else []
+            kept += write_pairs(files, trust, [f"{name:08d}" for name in names], layouts[chosen], images)
             progress.update(len(some))
     return kept
 
 
-def write_trusted(files: Files, trust: Trust | None, names: list, layouts, images) -> int:
-    """Writes the pairs that are trusted, or all; returns how many. names: (name, number) of each."""
-    if trust and names:
-        layouts = resize(layouts, *images.shape[-2:])
-        chosen = trust.kept(layouts, images)
-        names, layouts, images = [names[i] for i in chosen], layouts[chosen], images[chosen]
-        layouts = trust.marked(layouts, images)
-    for name, layout, image in zip(names, layouts, images, strict=True):
-        files.write(*name, layout, image)
-    return len(names)
-
-
 def render_layouts(model: Model, config, style, given: dict, trust: Trust | None) -> int:
-    """Writes this process's share of the given layouts and their images; returns how many these are."""
+    """Writes this process's share of the given layouts and their images; returns how many were kept."""
     given = list(given.items())
     mine = sorted(range(len(given))[rank() :: world_size()], key=lambda i: given[i][1].shape)
     kept = 0
@@ -150,9 +150,61 @@ def render_layouts(model: Model, config, style, given: dict, trust: Trust | None
             for some in batches(list(alike), config.batch_size):
                 layouts = torch.cat([given[i][1] for i in some])
                 images = model.render(layouts, [config.seed + i for i in some], style)
-                kept += write_trusted(files, trust, [(given[i][0], i) for i in some], layouts, images)
+                kept += write_pairs(files, trust, [given[i][0] for i in some], layouts, images)
                 progress.update(len(some))
     return kept
+
+
+def steer_samples(model: Model, config, style) -> str:
+    """Writes this process's share of samples with the class shares asked for; returns what was asked and got."""
+    names, wished = model.label_space.names, parse_shares(config.shares, model.label_space.names)
+    asked = wished_shares(wished, names)
+    mine = list(batches(range(config.seed, config.seed + config.num), config.batch_size))[rank() :: world_size()]
+    sums = torch.zeros(2, len(names), dtype=torch.float64)  # of shares, of their distances to what was asked
+    with Writer() as writer, truncated(model.layout_generator, config.truncation), bar(sum(map(len, mine))) as progress:
+        files = Files(Path(config.out), model, writer, config.format)
+        for seeds in mine:
+            layouts, got = model.shares(wished, len(seeds), seeds[0], config.steps)
+            for seed, layout, image in zip(seeds, layouts, model.render(layouts, seeds, style), strict=True):
+                files.write(f"{seed:08d}", layout, image)
+            sums += torch.stack([got.sum(0), (got - asked).abs().sum(0)])
+            progress.update(len(seeds))
+    got, missed = (total(sums) / config.num).tolist()
+    return "".join(
+        f"{name}: asked for {wished[name]:.4f} of the pixels, got {got[i]:.4f}, missed by {missed[i]:.4f} (means)\n"
+        for i, name in enumerate(names)
+        if name in wished
+    )
+
+
+def complete_sketches(model: Model, config, style):
+    """Writes this process's share of the completed sketches, and says how far each was met before it was pasted."""
+    sketches = list(read_sketches(Path(config.complete), model, config.layout_kind, config.nearest_class).items())
+    mine = sketches[rank() :: world_size()]
+    with Writer() as writer, bar(len(mine) * config.num) as progress:
+        files = Files(Path(config.out), model, writer, config.format)
+        for name, (layout, fixed) in mine:
+            met = []
+            for some in batches(range(config.seed, config.seed + config.num), config.batch_size):
+                layouts, agreement = model.complete(layout, fixed, len(some), some[0], config.steps)
+                for seed, completed, image in zip(some, layouts, model.render(layouts, some, style), strict=True):
+                    files.write(f"{name}_{seed:08d}", completed, image)
+                met += agreement.tolist()
+                progress.update(len(some))
+            tqdm.write(f"{name}: {sum(met) / len(met):.3f} of the fixed pixels met before pasting (mean of {len(met)})")
+
+
+def invert_layouts(model: Model, config, style):
+    """Writes what the generator draws most like this process's share of the layouts, and says how like it is."""
+    given = read_layouts(Path(config.invert), model, config.layout_kind, config.nearest_class)
+    mine = list(given.items())[rank() :: world_size()]
+    with Writer() as writer, bar(len(mine)) as progress:
+        files = Files(Path(config.out), model, writer, config.format)
+        for name, layout in mine:
+            drawn, agreement = model.invert(layout, config.seed, config.steps)
+            files.write(name, drawn[0], model.render(drawn, [config.seed], style)[0])
+            tqdm.write(f"{name}: {agreement.item():.3f} of the pixels come back")
+            progress.update()
 
 
 def grid_picture(model: Model, config, style):
@@ -205,45 +257,55 @@ def draw(config: GenerationSettings, model: Model):
     has_ids = config.format != "cityscapes" or raw_ids_of(model.label_space) is not None
     require(has_ids, "format", config.format, "plain or mmseg where classes have no raw ids", "take one of these")
     style = read_style(Path(config.style), model) if config.style else None
-    given = read_layouts(Path(config.layouts), model, config.layout_kind) if config.layouts is not None else None
-
-    def pairs(seeds):
-        """Some of what will be written: layouts at the images' size, images."""
-        if given is not None:
-            layouts = torch.cat([resize(one, *size) for one in [*given.values()][: len(seeds)]])
-        else:
-            with truncated(model.layout_generator, config.truncation):
-                layouts = resize(model.sample_layouts(seeds), *size)
-        return layouts, model.render(layouts, seeds[: len(layouts)], style)
-
-    size = model.data["height"], model.data["width"]
-    trust = open_trust(config, model, pairs)
     out = Path(config.out)
     if config.grid is not None or config.interpolate is not None:
         if rank() == 0:  # one picture, one process
             draw_picture(config, model, style, out)
         made = ""
+    elif config.complete is not None:
+        complete_sketches(model, config, style)
+        made = ""
+    elif config.invert is not None:
+        invert_layouts(model, config, style)
+        made = ""
+    elif config.shares:
+        made = steer_samples(model, config, style)
     else:
-        made = draw_files(config, model, style, given, trust)
+        made = draw_pairs(config, model, style)
     if rank() == 0:
         describe(config, model)
         print(f"{made}written to {out}")
 
 
-def draw_files(config, model: Model, style, given: dict | None, trust: Trust | None) -> str:
-    """Writes what was asked for; returns what is to be said of it."""
-    filtered = f"--keep_aligned {config.keep_aligned:g}" if config.keep_aligned is not None else ""
+def draw_pairs(config, model: Model, style) -> str:
+    """Writes samples, or images of given layouts; returns what is to be said of it."""
+    given, size = None, (model.data["height"], model.data["width"])
+    if config.layouts is not None:
+        given = read_layouts(Path(config.layouts), model, config.layout_kind, config.nearest_class)
+
+    def some_pairs(num):
+        """Of those that will be written: layouts of the images' size, images."""
+        seeds = range(config.seed, config.seed + num)
+        if given is not None:
+            layouts = torch.cat([resize(layout, *size) for layout in [*given.values()][:num]])
+        else:
+            with truncated(model.layout_generator, config.truncation):
+                layouts = resize(model.sample_layouts(seeds), *size)
+        return layouts, model.render(layouts, seeds[: len(layouts)], style)
+
+    trust = open_trust(config, model, some_pairs)
     if given is not None:
         kept, count = render_layouts(model, config, style, given, trust), len(given)
     else:
-        filtered = " and ".join(filter(None, (f"--where {config.where}" if config.where else "", filtered)))
         kept, count = generate_samples(model, config, style, trust), config.num
     kept = int(total(torch.tensor(kept)))
+    filters = [f"--where {config.where}"] if config.where else []
+    filters += [f"--keep_aligned {config.keep_aligned:g}"] if config.keep_aligned is not None else []
     if not kept:
-        raise UserError(f"{filtered} fits none of {count} samples; ask for less, or draw more")
-    if given is not None and not filtered:
-        return f"{kept} layouts rendered, "
-    return f"{kept} of {count} samples kept ({100 * kept / count:.0f} %), " if filtered else ""
+        raise UserError(f"{' and '.join(filters)} fits none of {count} samples; ask for less, or draw more")
+    if filters:
+        return f"{kept} of {count} samples kept ({100 * kept / count:.0f} %), "
+    return f"{kept} layouts rendered, " if given is not None else ""
 
 
 def draw_picture(config, model: Model, style, out: Path):

@@ -41,7 +41,8 @@ def class_balance(labels, num_classes: int):
 
     labels: uint8 [N,1,H,W]. The mean over pixels of their class's weight is 1 (Sushko et al. 2021, eq. 2).
     """
-    pixels = torch.bincount(labels.flatten().long(), minlength=num_classes).float()
+    pixels = torch.zeros(num_classes, dtype=torch.long, device=labels.device)  # bincount's size depends on the labels
+    pixels = pixels.index_add_(0, labels.flatten().long(), torch.ones_like(labels, dtype=torch.long).flatten()).float()
     weights = labels.numel() / ((pixels > 0).sum() * pixels)
     return torch.where(pixels > 0, weights, 0.0)
 

@@ -94,13 +94,10 @@ class Files:
         self.colours = filled(self.space.colours, 0)
         self.raw_ids = raw_ids_of(self.space)
 
-    def write(self, name: str, number: int, layout, image):
-        """layout uint8 [1,h,w] (written at the image's size, so that the two are a pair), image uint8 [3,H,W]
-
-        name: of the pair, or its number where the format has names of its own.
-        """
+    def write(self, name: str, layout, image):
+        """layout uint8 [1,h,w] (written at the image's size, so that the two are a pair), image uint8 [3,H,W]"""
         labels = np.ascontiguousarray(resize(layout[None], *self.size)[0, 0].numpy())
-        self.form(self, name, number, labels, np.ascontiguousarray(image.permute(1, 2, 0).numpy()))
+        self.form(self, name, labels, np.ascontiguousarray(image.permute(1, 2, 0).numpy()))
 
     def png(self, pixels, *place: str, palette=None):
         self.writer.png(pixels, self.out.joinpath(*place), palette)
@@ -117,7 +114,7 @@ def raw_ids_of(space) -> np.ndarray | None:
     return None if None in listed else filled(np.array(listed, np.uint8), NO_CLASS)
 
 
-def write_plain(files: Files, name: str, number: int, labels, image):
+def write_plain(files: Files, name: str, labels, image):
     """`images`, `layouts`, `colours` and `raw_ids`; each but the image can be given back by --layouts."""
     colours, place = files.colours, f"{name}.png"
     files.png(image, "images", place)
@@ -130,9 +127,9 @@ def write_plain(files: Files, name: str, number: int, labels, image):
         files.png(files.raw_ids[labels], "raw_ids", place)
 
 
-def write_cityscapes(files: Files, name: str, number: int, labels, image):
+def write_cityscapes(files: Files, name: str, labels, image):
     """Cityscapes' folders and names, of a city called `generated`; its train ids where the table is one of its own."""
-    stem = f"generated_{number // 10**6:06d}_{number % 10**6:06d}"
+    stem = f"generated_{name.replace('_', '-').replace('/', '-')}_000000"
     files.png(image, "leftImg8bit", "train", "generated", f"{stem}_leftImg8bit.png")
     raw_ids = files.raw_ids[labels]
     files.png(raw_ids, "gtFine", "train", "generated", f"{stem}_gtFine_labelIds.png")
@@ -143,7 +140,7 @@ def write_cityscapes(files: Files, name: str, number: int, labels, image):
     files.png(to_train_on(labels, space), "gtFine", "train", "generated", f"{stem}_gtFine_labelTrainIds.png")
 
 
-def write_mmseg(files: Files, name: str, number: int, labels, image):
+def write_mmseg(files: Files, name: str, labels, image):
     """mmsegmentation's `images` and `annotations`, of train ids."""
     files.png(image, "images", "training", f"{name}.png")
     files.png(to_train_on(labels, files.space), "annotations", "training", f"{name}.png", palette=files.colours)

@@ -66,16 +66,15 @@ def on_sphere(z):
     return z * (math.sqrt(z.shape[1]) / z.norm(dim=1, keepdim=True))
 
 
-def best_starts(generator, cost, targets, starts: int, seed: int):
-    """For each target the cheapest of so many latents of its own, [N,D]."""
-    num = len(targets)
-    seeds = [i % 2**63 for i in range(seed * starts, (seed + num) * starts)]
-    z = latents(seeds, generator.latent_dim, targets.device)
+def best_starts(generator, cost, targets, seeds, starts: int):
+    """For each target the cheapest of so many latents of its seed, [N,D]."""
+    numbers = [(seed * starts + i) % 2**63 for seed in seeds for i in range(starts)]
+    z = latents(numbers, generator.latent_dim, targets.device)
     targets = targets.repeat_interleave(starts, 0)
     with torch.no_grad():
         pairs = zip(z.split(AT_ONCE), targets.split(AT_ONCE), strict=True)
         costs = torch.cat([cost(log_probabilities(generator, some), target) for some, target in pairs])
-    cheapest = costs.view(num, starts).argmin(1) + torch.arange(num, device=z.device) * starts
+    cheapest = costs.view(-1, starts).argmin(1) + torch.arange(len(seeds), device=z.device) * starts
     return on_sphere(z[cheapest])
 
 
@@ -83,14 +82,14 @@ def search(
     generator,
     cost,  # log-probabilities [N,C,h,w], targets [N,...] -> [N]
     targets,  # [N,...]: one for each layout that is wanted
-    seed: int = 0,  # target k is searched for from the latents of seed + k
-    starts: int = 32,  # for each target; the cheapest goes on
+    seeds,  # and as many seeds, each of the latents that its target is searched for from
+    starts: int = 32,  # of these, of which the cheapest goes on
     steps: int = 100,
     moved_blocks: int = 0,  # after so many of the generator's blocks features get offsets,
     penalty: float = 0.0,  # whose mean squares cost so much
     typical: float = 0.0,  # weight of 1 - cos of the angle between a latent and its start, a draw of the prior
 ) -> Found:
-    start = best_starts(generator, cost, targets, starts, seed)
+    start = best_starts(generator, cost, targets, seeds, starts)
     with frozen(generator), torch.enable_grad():
         z = start.clone().requires_grad_()
         offsets = [zeros.requires_grad_() for zeros in no_offsets(generator, len(z), moved_blocks)]
@@ -145,8 +144,8 @@ def misplaced(log_probabilities, wished):
     return torch.where(wished.isnan(), 0.0, shares - wished.nan_to_num()).abs().sum(1)
 
 
-def complete(generator, layout, fixed, num: int, seed: int, steps: int):
-    """Layouts that keep the fixed pixels and are likely elsewhere: uint8 [num,1,H,W]; float [num], see `agreement`.
+def complete(generator, layout, fixed, seeds, steps: int):
+    """Layouts that keep the fixed pixels and are likely elsewhere: uint8 [N,1,H,W]; float [N], see `agreement`.
 
     layout: train ids uint8 [1,1,H,W], whatever they are where fixed, bool [1,1,H,W], is False.
     """
@@ -156,16 +155,17 @@ def complete(generator, layout, fixed, num: int, seed: int, steps: int):
             f"the mask fixes {'all' if count else 'none'} of the {fixed.numel()} pixels, wanted some fixed and some "
             f"free; {'free some, or invert the layout' if count else 'draw something'}"
         )
-    drawn = matching(generator, layout.expand(num, -1, -1, -1), fixed.expand(num, -1, -1, -1), seed, steps)
+    alike = [tensor.expand(len(seeds), -1, -1, -1) for tensor in (layout, fixed)]
+    drawn = matching(generator, *alike, seeds, steps)
     return torch.where(fixed, layout, drawn), agreement(drawn, layout, fixed)
 
 
-def matching(generator, layouts, fixed, seed: int, steps: int):
+def matching(generator, layouts, fixed, seeds, steps: int):
     """For each of uint8 [N,1,H,W] what the generator draws most like it where it is fixed, bool [N,1,H,W]."""
     classes, rows, aspect = (generator.arguments[key] for key in ("out_channels", "max_resolution", "aspect"))
     counts = fixed_counts(layouts, fixed, classes, rows, rows * aspect)  # [N,C,h,w]
     device = next(generator.parameters()).device
-    found = search(generator, cross_entropy, counts.to(device), seed, steps=steps, **REACH)
+    found = search(generator, cross_entropy, counts.to(device), seeds, steps=steps, **REACH)
     return resize(found.layouts, *layouts.shape[2:])
 
 
@@ -174,8 +174,8 @@ def agreement(drawn, layouts, fixed):
     return ((drawn == layouts) & fixed).sum((1, 2, 3)) / fixed.sum((1, 2, 3))
 
 
-def with_shares(generator, wished, num: int, seed: int, steps: int):
-    """Layouts uint8 [num,1,h,w] whose classes have nearly the shares wished, float [C], NaN where any will do."""
+def with_shares(generator, wished, seeds, steps: int):
+    """Layouts uint8 [N,1,h,w], one for each seed, whose classes have nearly the shares wished, see `misplaced`, [C]."""
     device = next(generator.parameters()).device
-    found = search(generator, misplaced, wished.to(device).expand(num, -1), seed, steps=steps, typical=TYPICAL)
+    found = search(generator, misplaced, wished.to(device).expand(len(seeds), -1), seeds, steps=steps, typical=TYPICAL)
     return found.layouts

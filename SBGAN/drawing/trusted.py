@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import torch
 
 from datasets.labels import LabelSpace
-from SBGAN.drawing.files import NO_CLASS
+from SBGAN.drawing.files import NO_CLASS, Files
 from SBGAN.model import Model
 from SPADE.engine.config import require
 from SPADE.engine.distributed import from_first
+from SPADE.modulation import resize
 from SPADE.segmenter import Segmenter, open_segmenter
 
 MEASURED = 64  # pairs, at most, that are drawn to find out how much surprise is usual
@@ -42,6 +43,18 @@ class Trust:
             return layouts
         surprise = self.segmenter.surprise(images, layouts, self.device)
         return torch.where(surprise > self.usual[layouts.long()], self.doubtful, layouts)
+
+
+def write_pairs(files: Files, trust: Trust | None, names: list[str], layouts, images) -> int:
+    """Writes the pairs that are trusted, or all; returns how many. Layouts may be smaller than the images."""
+    if trust and names:
+        layouts = resize(layouts, *images.shape[-2:])
+        chosen = trust.kept(layouts, images)
+        names, layouts, images = [names[i] for i in chosen], layouts[chosen], images[chosen]
+        layouts = trust.marked(layouts, images)
+    for name, layout, image in zip(names, layouts, images, strict=True):
+        files.write(name, layout, image)
+    return len(names)
 
 
 def agreements(segmenter: Segmenter, layouts, images, by_class: bool, device) -> torch.Tensor:
@@ -78,13 +91,13 @@ def check_trust(config):
     asked = [flag for flag in ("keep_aligned", "doubtful") if getattr(config, flag) is not None]
     require(config.segmenter or not asked, asked and asked[0], "given", "given with --segmenter", "name one")
     require(asked or not config.segmenter, "segmenter", "given", "given with --keep_aligned or --doubtful", "add one")
-    picture = config.grid is not None or config.interpolate is not None
-    require(not (asked and picture), asked and asked[0], "given", "left out beside --grid and --interpolate",
-            "it is of pairs in files")  # fmt: skip
+    for flag in ("grid", "interpolate", "complete", "invert", "shares"):
+        require(not (asked and getattr(config, flag)), asked and asked[0], "given", f"left out beside --{flag}",
+                "it is of pairs to train on")  # fmt: skip
 
 
 def open_trust(config, model: Model, draw) -> Trust | None:
-    """What the flags ask for, if anything; draw: seeds -> layouts of the images' size, images."""
+    """What the flags ask for, if anything; draw: number -> that many layouts of the images' size, and images."""
     segmenter = open_segmenter(config, model.data, model.device)
     if segmenter is None:
         return None
@@ -93,7 +106,7 @@ def open_trust(config, model: Model, draw) -> Trust | None:
         doubtful = unknown_id(model.label_space)
 
         def measure():
-            pairs = draw(range(config.seed, config.seed + min(config.num, MEASURED)))
+            pairs = draw(min(config.num, MEASURED))
             return usual_surprise(segmenter, *pairs, config.doubtful_share, model.device)
 
         usual = from_first(measure)

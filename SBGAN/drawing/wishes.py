@@ -18,14 +18,16 @@ def parse_where(text: str, names) -> list[tuple[int, str, float]]:
     return parse_terms(text, names, "where", "[<>]=?", WHERE_FORM)
 
 
-def parse_shares(text: str, names) -> torch.Tensor:
-    """'car=0.1,sky=0.3' -> as `wished_shares`."""
+def parse_shares(text: str, names) -> dict[str, float]:
+    """'car=0.1,sky=0.3' -> {class: share}"""
     terms = parse_terms(text, names, "shares", "=", SHARES_FORM)
     require(terms, "shares", repr(text), SHARES_FORM, "name a class")
     classes = [names[train_id] for train_id, _, _ in terms]
     twice = next((name for name in classes if classes.count(name) > 1), None)
     require(twice is None, "shares", f"{text}, where {twice} occurs twice", "one share for each class", "leave one out")
-    return wished_shares({names[train_id]: share for train_id, _, share in terms}, names)
+    shares = {names[train_id]: share for train_id, _, share in terms}
+    wished_shares(shares, names)
+    return shares
 
 
 def wished_shares(shares: dict, names) -> torch.Tensor:

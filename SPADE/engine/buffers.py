@@ -30,11 +30,13 @@ class Buffers:
     """All buffers of some networks as one tensor, so that they are kept and put back by one operation."""
 
     def __init__(self, networks):
+        networks = list(networks)
         pairs = [split(network) for network in networks]
         others, estimates = ([buffer for pair in pairs for buffer in pair[kind]] for kind in (0, 1))
         self.estimates_from = sum(buffer.numel() for buffer in others)
         buffers = others + estimates
-        self.all = torch.cat([buffer.flatten() for buffer in buffers]) if buffers else torch.empty(0)
+        device = next(parameter.device for network in networks for parameter in network.parameters())
+        self.all = torch.cat([buffer.flatten() for buffer in [*buffers, torch.empty(0, device=device)]])
         for buffer, view in zip(buffers, self.all.split([b.numel() for b in buffers]), strict=True):
             buffer.set_(view.view_as(buffer))
         self.good = self.all.clone()  # as the last good descent left them

@@ -117,7 +117,7 @@ class Described:
 def written(table, form, layout, out):
     image = torch.randint(0, 256, (3, 8, 16), dtype=torch.uint8)
     with Writer() as writer:
-        Files(out, Described(table), writer, form).write("00000007", 7, layout, image)
+        Files(out, Described(table), writer, form).write("00000007", layout, image)
     return image.permute(1, 2, 0).numpy()
 
 
