@@ -159,7 +159,7 @@ def test_what_is_refused(joined, halves, tmp_path, capsys):
     assert "--keep_aligned is 1.5, but must be at least 0, at most 1" in refusal(*see, "--keep_aligned", 1.5)
     assert "--keep_aligned is given, but must be given with --segmenter" in refusal("--keep_aligned", 0.5)
     assert "--segmenter is given, but must be given with --keep_aligned or" in refusal(*see)
-    assert "left out beside --grid and" in refusal(*see, "--keep_aligned", 0.5, "--grid", "2x2")
+    assert "left out beside --grid; it is of pairs" in refusal(*see, "--keep_aligned", 0.5, "--grid", "2x2")
     assert "--keep_aligned 1 fits none of 12 samples; ask for less" in refusal(*see, "--keep_aligned", 1)
     (tmp_path / "ids.json").write_text(json.dumps(["road", "sky"]))
     line = refusal(*see, "--keep_aligned", 0.5, "--segmenter_ids", tmp_path / "ids.json", "--overwrite")
