@@ -17,14 +17,14 @@ from functools import partial
 from pathlib import Path
 
 from datasets.errors import UserError, exit_on_user_error
-from SBGAN.drawing.pictures import contact_sheet
+from SBGAN.drawing.sheets import contact_sheet
 from SBGAN.evaluation.copies import copies_picture, copy_check, nearest_items
 from SBGAN.evaluation.scenes import add_fid_released, imagenet_inception, score_sets
 from SBGAN.model import Model, assemble, read
 from SBGAN.stages import FINETUNE, SPADE, STAGES
 from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
-from SPADE.engine.checkpoint import Checkpoint, stored_data
+from SPADE.engine.checkpoint import Checkpoint, data_record, stored_data
 from SPADE.engine.config import require, setting
 from SPADE.engine.device import keep_freed_memory, pick
 from SPADE.engine.distributed import from_first, rank, start, together
@@ -141,7 +141,7 @@ def evaluate(
             "left out for a checkpoint of one stage", "it scores images of generated layouts")  # fmt: skip
     require(not config.segmenter or last.spade_generator, "segmenter", "given",
             "left out for a checkpoint without pairs", "it scores images of layouts")  # fmt: skip
-    segmenter = open_segmenter(config, store, last.device)
+    segmenter = open_segmenter(config, data_record(store), last.device)
     evaluation = begin(config, store, last.device, last.image_height, config.seed)
     evaluation = replace(evaluation, segmenter=segmenter)
     inception = imagenet_inception(config.released_weights, last.device) if config.fid_released else None

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from datasets.errors import UserError, exit_on_user_error
-from SBGAN.drawing.pictures import check_file, replacing
+from SBGAN.drawing.files import check_file, replacing
 from SBGAN.model import Model, load
 from SPADE.engine import config as settings
 from SPADE.engine.config import setting

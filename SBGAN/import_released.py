@@ -20,7 +20,7 @@ from datasets.disk import explained
 from datasets.errors import UserError, exit_on_user_error
 from datasets.labels import load_space
 from datasets.packed import open_store
-from SBGAN.drawing.pictures import REMEDY, check_file
+from SBGAN.drawing.files import REMEDY, check_file
 from SBGAN.released import progressive, spade
 from SBGAN.released.progressive import ReleasedLayoutGAN, read_layout
 from SBGAN.released.spade import read_spade

@@ -16,7 +16,7 @@ from PIL import Image
 
 from datasets.errors import Parser, UserError, exit_on_user_error
 from datasets.page import escape, figure, page, paragraph, picture, section, settings_list, table
-from SBGAN.drawing.pictures import check_file, replacing
+from SBGAN.drawing.files import check_file, replacing
 from SPADE.engine.log import recorded_logs
 from SPADE.evaluation.scores import COLUMNS, flat_scores, left_out
 
