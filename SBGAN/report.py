@@ -227,7 +227,7 @@ def copy_section(records: list[dict], results: Path) -> list[str]:
 
 
 def last_results(results: Path) -> Path:
-    """The folder of the last evaluation: tests write into the run's itself, SBGAN.evaluate one deeper."""
+    """The folder of the last evaluation: a run's is its own, that of one of its files is one deeper."""
     written = [*results.glob("scores.json"), *results.glob("*/scores.json")]
     return max(written, key=os.path.getmtime).parent if written else results
 
