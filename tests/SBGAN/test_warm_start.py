@@ -166,7 +166,7 @@ def test_a_run_begins_there_and_is_continued_without_the_file(stage, trained, la
     assert status == 143, output
     copied.unlink()
     status, output = train(stage, larger_store, killed, "--from", trained[stage], *more)
-    assert status == 2 and "error: --start_from is" in output, output
+    assert status == 2 and "error: --from is" in output, output
     status, output = train(stage, larger_store, killed, *more)
     assert status == 0 and "beginning from" not in output, output
     assert differences(final(stage, killed), final(stage, tmp_path / "whole")) == []
