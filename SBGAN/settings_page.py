@@ -24,6 +24,7 @@ PROGRAMS = {  # module: what makes its parser, or its settings
     "SBGAN.test_progressive": "BaselineScoring",
     "SBGAN.compare": "ComparisonSettings",
     "SBGAN.reproduction": "ReproductionSettings",
+    "SBGAN.usefulness": "UsefulnessSettings",
     "SBGAN.benchmark": "BenchmarkSettings",
     "datasets.benchmark": "make_parser",
 }

@@ -11,12 +11,6 @@ mkdir -p "$logs" "$results"
 others=0
 trap '[ $others = 0 ] || kill $others 2>/dev/null || true' EXIT
 
-quiet() { # quiet NAME COMMAND...: its output goes to LOGS/NAME.txt; its last lines are shown where it fails
-    local file="$logs/$1.txt"
-    echo "$(date +%H:%M) $1"
-    "${@:2}" >"$file" 2>&1 || { echo "error: $1 failed; its output is $file:" >&2; tail -n 5 "$file" >&2; return 1; }
-}
-
 train() { quiet "${name}_$1" bash "$folder/$2.sh" --seed "$seed" "${@:3}"; }
 
 score() { # score ENDING RECIPE FLAGS...: unless it has been
