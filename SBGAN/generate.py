@@ -19,19 +19,17 @@ from datasets.errors import UserError, exit_on_user_error
 from SBGAN.drawing import search
 from SBGAN.drawing.files import FORMATS, Files, Writer, check_folder, raw_ids_of, replacing, write_png
 from SBGAN.drawing.given_layouts import KINDS, read_layouts, read_sketches, read_style
-from SBGAN.drawing.sample import truncated
+from SBGAN.drawing.search import fits, parse_shares, parse_where, wished_shares
 from SBGAN.drawing.sheets import save_animation, walk_frames
 from SBGAN.drawing.trusted import Trust, check_trust, open_trust, write_pairs
-from SBGAN.drawing.wishes import fits, parse_shares, parse_where, wished_shares
-from SBGAN.model import Model, load
+from SBGAN.model import Model, load, truncated
 from SPADE.engine import config as settings
 from SPADE.engine.config import require, setting
 from SPADE.engine.device import keep_freed_memory, pick
-from SPADE.engine.distributed import from_first, rank, start, total, world_size
+from SPADE.engine.distributed import from_first, rank, start, together, total, world_size
 from SPADE.engine.images import colour_layouts, enlarge, sheet
-from SPADE.engine.watch import together
-from SPADE.evaluation.settings import SegmenterFile
 from SPADE.modulation import resize
+from SPADE.settings import SegmenterFile
 
 ALONE = ("grid", "interpolate", "layouts", "complete", "invert", "shares")  # flags of which one is given at most
 

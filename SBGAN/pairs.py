@@ -15,7 +15,7 @@ import torch
 
 from datasets.errors import UserError
 from datasets.files import IMAGE_SUFFIXES, LABEL_SUFFIXES, read_image, read_label_pixels
-from datasets.folders import find_pairs, pair_up
+from datasets.pairs import find_pairs, pair_up
 from datasets.reader import Reader
 from SBGAN.drawing.files import NO_CLASS
 from SBGAN.model import Model

@@ -22,11 +22,10 @@ from SPADE.engine.config import require
 from SPADE.engine.device import widened
 from SPADE.engine.distributed import world_size
 from SPADE.evaluation.features import first_line, full_precision, load_program
-from SPADE.evaluation.settings import SegmenterFile
-from SPADE.layers import RunningMoments
+from SPADE.modulation import RunningMoments
 from SPADE.ops.affine import MOMENTUM, track
-from SPADE.pretrained import load_weights
-from SPADE.torchvision_import import torchvision  # noqa: F401 (before any other import from it)
+from SPADE.pretrained import load_weights, torchvision  # noqa: F401 (before any other import from torchvision)
+from SPADE.settings import SegmenterFile
 
 # isort: split
 from torchvision.models import segmentation

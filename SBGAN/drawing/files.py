@@ -15,22 +15,13 @@ from datasets.labels import colourise, load_space
 from SBGAN.discretize import resize
 
 NO_CLASS = 255  # a label's pixels of which no class is said, where the table has no class for that
+REMEDY = "free space or name another place"
 WAITING = 64  # pictures that may wait to be written; more would only fill the memory
-
-
-@contextlib.contextmanager
-def explained(path: Path):
-    """Turns what the system says against writing `path` into one sentence."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(f"{path} cannot be written ({reason}); free space or name another place") from error
 
 
 def check_folder(folder: Path, overwrite: bool, flag: str = "out"):
     """The folder must be new or empty. Raises UserError."""
-    with explained(folder):
+    with disk.explained(folder, REMEDY):
         if folder.exists() and not folder.is_dir():
             raise UserError(f"--{flag} {folder} is a file; name a folder")
         if folder.is_dir() and any(folder.iterdir()) and not overwrite:
@@ -39,7 +30,7 @@ def check_folder(folder: Path, overwrite: bool, flag: str = "out"):
 
 def check_file(path: Path, overwrite: bool, flag: str = "out"):
     """The file must be new. Raises UserError."""
-    with explained(path):
+    with disk.explained(path, REMEDY):
         if path.is_dir():
             raise UserError(f"--{flag} {path} is a folder; name a file")
         if path.exists() and not overwrite:
@@ -49,7 +40,7 @@ def check_file(path: Path, overwrite: bool, flag: str = "out"):
 @contextlib.contextmanager
 def replacing(path: Path):
     """disk.replacing, with one sentence for what the system says against it."""
-    with explained(path), disk.replacing(path) as temporary:
+    with disk.explained(path, REMEDY), disk.replacing(path) as temporary:
         yield temporary
 
 

@@ -36,4 +36,4 @@ for seed in "${seed_list[@]}"; do
     score "$run"
     score "${run}_control"
 done
-python -m SBGAN.reproduction --table augment --results "$results" --name "$base" --seeds "${seeds// /,}"
+python -m SBGAN.compare --table augment --results "$results" --name "$base" --seeds "${seeds// /,}"

@@ -82,5 +82,5 @@ for share in ${share_list[@]+"${share_list[@]}"}; do
         segmenter "${run}_both" --pairs "$results/${run}_pairs" --mix 0.5
     done
 done
-python -m SBGAN.usefulness --results "$results" --weights "$weights" --name "$base" --seeds "${seeds// /,}" \
+python -m SBGAN.compare --table usefulness --results "$results" --weights "$weights" --name "$base" --seeds "${seeds// /,}" \
     --shares "${shares// /,}"

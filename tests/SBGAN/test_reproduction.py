@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from SBGAN import reproduction, usefulness
+from SBGAN import compare
 
 
 def write_scores(folder, name, seed, shift):
     """FSD of row i in seed s is i + s; fine-tuning gains `shift` besides."""
-    for i, (row, (ending, place)) in enumerate(reproduction.ROWS["reproduction"].items()):
+    for i, (row, (ending, place)) in enumerate(compare.ROWS_OF_SEEDS["reproduction"].items()):
         path = folder / f"{name}_seed{seed}_{ending}" / "scores.json"
         path.parent.mkdir(exist_ok=True)
         record = json.loads(path.read_text()) if path.exists() else {"scores": {}}
@@ -21,7 +21,7 @@ def write_scores(folder, name, seed, shift):
 def test_means_deviations_and_paired_differences(tmp_path, capsys):
     for seed, shift in ((0, 1), (1, 2), (2, 6)):
         write_scores(tmp_path, "x", seed, shift)
-    reproduction.main(["--name", "x", "--results", str(tmp_path)])
+    compare.main(["--name", "x", "--results", str(tmp_path), "--seeds", "0,1,2"])
     result = json.loads((tmp_path / "x_reproduction.json").read_text())
     assert result["rows"]["control"]["fsd"] == {"mean": 3, "std": 1, "values": [2, 3, 4]}
     # 3 + s - shift is 2, 2, -1; the control is 2 + s: the difference is 0, -1, -5
@@ -37,7 +37,7 @@ def test_means_deviations_and_paired_differences(tmp_path, capsys):
 def test_a_missing_score_is_named(tmp_path, capsys):
     write_scores(tmp_path, "x", 0, 0)
     with pytest.raises(SystemExit) as stop:
-        reproduction.main(["--name", "x", "--results", str(tmp_path), "--seeds", "0,1"])
+        compare.main(["--name", "x", "--results", str(tmp_path), "--seeds", "0,1"])
     assert stop.value.code == 2 and "x_seed1_image" in capsys.readouterr().err
     assert not (tmp_path / "x_reproduction.md").exists()
 
@@ -48,16 +48,15 @@ def test_the_verdict_on_generated_layouts(tmp_path, capsys):
         for ending, fd, miou in (("augment", 7 - seed, 0.5 - 0.1 * (seed == 1)), ("augment_control", 8, 0.45)):
             path = tmp_path / f"x_seed{seed}_{ending}/scores.json"
             path.parent.mkdir()
-            rows = {place: {"fd": fd, "miou": miou} for _, place in reproduction.ROWS["augment"].values()}
+            rows = {place: {"fd": fd, "miou": miou} for _, place in compare.ROWS_OF_SEEDS["augment"].values()}
             path.write_text(json.dumps({"scores": rows}))
-    reproduction.main(["--name", "x", "--results", str(tmp_path), "--table", "augment"])
+    compare.main(["--name", "x", "--results", str(tmp_path), "--seeds", "0,1,2", "--table", "augment"])
     text = capsys.readouterr().out
     assert "too, changed fd by -2 +- 1 (3 seeds): worth it." in text
     assert "too, changed miou by +0.0167 +- 0.058 (3 seeds): not worth it." in text
     assert text.strip() == (tmp_path / "x_augment.md").read_text().strip()
-    assert reproduction.verdict("It", "miou", {"mean": -1.0, "std": 0.5, "values": [-1.5, -0.5]}, 1).endswith(
-        "harmful.\n"
-    )
+    worse = {"mean": -1.0, "std": 0.5, "values": [-1.5, -0.5]}
+    assert compare.verdict("It", "miou", worse).endswith("harmful.")
 
 
 def write_trained(folder, run, miou, images_seen=64):
@@ -76,8 +75,17 @@ def test_usefulness(tmp_path, capsys):
         path = tmp_path / f"results/x_worth{seed}_scores/finetune/finetune_1/scores.json"
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps({"scores": rows}))
-    places = ["--name", "x", "--results", str(tmp_path / "results"), "--weights", str(tmp_path / "weights")]
-    usefulness.main([*places, "--seeds", "0,1", "--shares", "0.25"])
+    places = [
+        "--name",
+        "x",
+        "--results",
+        str(tmp_path / "results"),
+        "--weights",
+        str(tmp_path / "weights"),
+        "--table",
+        "usefulness",
+    ]
+    compare.main([*places, "--seeds", "0,1", "--shares", "0.25"])
     result = json.loads((tmp_path / "results/x_usefulness.json").read_text())
     means = {row: scores["miou"]["mean"] for row, scores in result["rows"].items()}
     assert list(means.values()) == [0.5, 0.75, 0.125, 0.25, 0.515, 0.25, 0.375]
@@ -91,5 +99,5 @@ def test_usefulness(tmp_path, capsys):
         write_trained(tmp_path, f"x_worth7_{ending}", 0.5)
     (tmp_path / "results/x_worth1_scores").rename(tmp_path / "results/x_worth7_scores")
     with pytest.raises(SystemExit):
-        usefulness.main([*places, "--seeds", "0,7"])
+        compare.main([*places, "--seeds", "0,7"])
     assert "different numbers of images" in capsys.readouterr().err

@@ -16,8 +16,8 @@ from SBGAN import generate, train_segmenter
 from SBGAN.pairs import Mixture, PairsFolder, from_model
 from SBGAN.train_segmenter import augmented, class_weights
 from SPADE.engine import checkpoint, distributed
+from SPADE.pretrained import torchvision
 from SPADE.segmenter import BatchNorm, SegmentationNetwork
-from SPADE.torchvision_import import torchvision
 from tests.runs import SignalAt, curves, differences, final, train
 from tests.SBGAN.test_processes import on_two
 

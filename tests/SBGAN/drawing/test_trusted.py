@@ -13,8 +13,8 @@ from SBGAN import generate
 from SBGAN.drawing.files import FORMATS, Files, Writer
 from SBGAN.drawing.trusted import agreements, usual_surprise
 from SBGAN.pairs import PairsFolder
+from SPADE.pretrained import torchvision
 from SPADE.segmenter import make_segmenter
-from SPADE.torchvision_import import torchvision
 
 
 class Halves(torch.nn.Module):

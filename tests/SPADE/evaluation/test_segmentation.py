@@ -11,9 +11,14 @@ from datasets.errors import UserError
 from datasets.labels import load_space
 from datasets.packed import open_store
 from datasets.reader import in_order
-from SPADE.engine.data import data_record
-from SPADE.evaluation.metrics import Evaluation
-from SPADE.evaluation.segmentation import confusion_matrix, score_real_pairs, score_segmentation, segmentation_scores
+from SPADE.engine.checkpoint import data_record
+from SPADE.evaluation.metrics import (
+    Evaluation,
+    confusion_matrix,
+    score_real_pairs,
+    score_segmentation,
+    segmentation_scores,
+)
 from SPADE.segmenter import open_segmenter
 
 
