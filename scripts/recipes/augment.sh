@@ -10,29 +10,29 @@ read -r -a seed_list <<<"$seeds"
 runs=$((3 + 4 * ${#seed_list[@]}))
 mkdir -p "$logs" "$results"
 
-once() { # once FOLDER PATTERN NAME COMMAND...: one of the runs, unless the folder has such a file
+step() { # step NAME COMMAND...: one of the runs
     made=$((made + 1))
-    if [ -z "$(find "$1" -maxdepth 1 -name "$2" 2>/dev/null)" ]; then progress="$made of $runs: " quiet "${@:3}"; fi
+    progress="$made of $runs: " quiet "$@"
 }
 
-train() { # train PREFIX RUN RECIPE FLAGS...
-    once "$weights/$2" "$1_[0-9]*.pt" "$2" bash "$folder/$3.sh" "${@:4}"
-}
+train() { step "$1" bash "$folder/$2.sh" "${@:3}"; } # train RUN RECIPE FLAGS...
 
 score() { # score RUN
-    once "$results/$1" scores.json "$1_scores" bash "$folder/test_finetune_end2end.sh" --name "$1" --no_copy_check \
-        --segmenter "$judge" ${rest[@]+"${rest[@]}"}
+    if [ -e "$results/$1/scores.json" ]; then step "$1_scores" true; return; fi
+    step "$1_scores" bash "$folder/test_finetune_end2end.sh" --name "$1" --no_copy_check --segmenter "$judge" \
+        ${rest[@]+"${rest[@]}"}
 }
 
-train layout "${base}_layout" train_progressive_seg
-train spade "${base}_spade" train_spade $vgg
-train segmenter "${base}_segmenter" train_segmenter
+train "${base}_layout" train_progressive_seg
+train "${base}_spade" train_spade $vgg
+train "${base}_segmenter" train_segmenter
 judge="$(find "$weights/${base}_segmenter" -name 'segmenter_[0-9]*.pt' | sort -V | tail -n 1)"
 for seed in "${seed_list[@]}"; do
     run="${base}_seed${seed}_augment"
-    stage3="--seed $seed --no_train_layout $vgg"
-    train finetune "$run" train_finetune_end2end --name "$run" $stage3
-    train finetune "${run}_control" train_finetune_end2end --name "${run}_control" $stage3 --lambda_D2 0 --pretrain_epochs 0
+    further=(--seed "$seed" --no_train_layout $vgg)
+    train "$run" train_finetune_end2end --name "$run" "${further[@]}"
+    further+=(--lambda_D2 0 --pretrain_epochs 0)
+    train "${run}_control" train_finetune_end2end --name "${run}_control" "${further[@]}"
     score "$run"
     score "${run}_control"
 done

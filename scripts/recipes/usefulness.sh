@@ -43,7 +43,7 @@ segmenter() { # segmenter RUN FLAGS...: on the store's pairs and what flags say
 
 draw() { # draw RUN CHECKPOINT JUDGE: pairs into RESULTS/RUN_pairs; the judge is asked where `trust` says so
     local out="$results/$1_pairs"
-    if [ -e "$out/about.json" ]; then step "$1_pairs" true; return; fi # written last
+    if [ -e "$out/about.json" ]; then step "$1_pairs" true; return; fi # it is written last
     step "$1_pairs" python -m SBGAN.generate --checkpoint "$2" --out "$out" --overwrite --num "$pairs" \
         --seed $((1000000 * (seed + 1))) ${trust:+$trust --segmenter "$(newest "$3" segmenter)"}
 }
