@@ -29,7 +29,7 @@ class HardSample(torch.autograd.Function):
 
 
 def exponential_noise(shape, device):
-    """What `straight_through` draws with, float [N,C,h,w], channels last as the layouts are."""
+    """The noise of `straight_through`, float [N,C,h,w], channels last as the layouts are."""
     noise = torch.empty(shape, device=device, memory_format=torch.channels_last)
     return noise.exponential_()
 

@@ -18,12 +18,11 @@ from torch import nn
 from datasets.errors import UserError, exit_on_user_error
 from SBGAN.discretize import argmax
 from SBGAN.drawing.files import check_file, replacing
-from SBGAN.drawing.sample import class_offsets
-from SBGAN.model import Model, load
+from SBGAN.model import Model, class_offsets, load
 from SPADE.engine import config as settings
 from SPADE.engine.config import setting
 from SPADE.engine.images import to_uint8
-from SPADE.layers import SpectralConv2d, plain_twin
+from SPADE.modulation import SpectralConv2d, plain_twin
 
 OPSET = 18
 
@@ -37,7 +36,7 @@ class ExportSettings:
 
 
 def without_spectral_norm(network: nn.Module) -> nn.Module:
-    """Its convolutions replaced by ordinary ones of the normalised weights."""
+    """Replaces a network's convolutions by ordinary ones of the normalised weights."""
     for parent in list(network.modules()):
         for name, layer in list(parent.named_children()):
             if isinstance(layer, SpectralConv2d):

@@ -1,19 +1,27 @@
-"""A trained model out of checkpoints: what is scored and sampled, and what stage 3 starts from."""
+"""A trained model out of checkpoints, and its samples: what is scored and drawn, and what stage 3 starts from."""
 
+import contextlib
+import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
 from datasets.errors import UserError
 from datasets.labels import LabelSpace
-from SBGAN.drawing.sample import draw_images, draw_layouts
+from SBGAN.discretize import argmax, share_offsets
+from SBGAN.drawing import search
+from SBGAN.drawing.search import wished_shares
+from SBGAN.evaluation.layout_metrics import class_proportions
 from SBGAN.networks import ImageGenerator, LayoutGenerator, ProgressiveDiscriminator
 from SBGAN.stages import FINETUNE, LAYOUT_GAN, SPADE, STAGES
 from SPADE.engine import checkpoint
-from SPADE.engine.checkpoint import Checkpoint
-from SPADE.engine.data import check_label_space
-from SPADE.engine.device import pick, place
+from SPADE.engine.checkpoint import Checkpoint, check_label_space
+from SPADE.engine.device import evaluating, pick, place
+from SPADE.engine.images import in_batches, latents, render, to_uint8
 from SPADE.networks import MultiscaleDiscriminator, SegmentationCritic, SPADEGenerator, StyleEncoder, conditional_critic
-from SPADE.sampling import render
+
+AT_ONCE = 16  # frames of a walk
 
 
 @dataclass(frozen=True)
@@ -52,9 +60,7 @@ class Model:
 
     def sample_layouts(self, seeds):
         """uint8 [N,1,h,w], one for each seed. Each depends on its seed alone."""
-        if self.layout_generator is None:
-            raise UserError("this model has no layout generator (stage 2); name one of stage 3, or render layouts")
-        return draw_layouts(self.layout_generator, seeds)
+        return draw_layouts(self.drawing_generator, seeds)
 
     def render(self, layouts, seeds=None, style=None):
         """Images uint8 [N,3,H,W] of layouts uint8 [N,1,h,w]. Styles: of the seeds, or style [1,D]."""
@@ -62,12 +68,107 @@ class Model:
             raise UserError("this model draws layouts alone (stage 1); take one of stage 3, or name SPADE's too")
         return render(self.spade_generator, layouts, seeds, style)
 
+    def complete(self, layout, fixed, num: int = 8, seed: int = 0, steps: int = search.STEPS):
+        """Layouts that keep a sketch and are likely elsewhere.
+
+        layout: train ids uint8 [1,H,W] of the images' size or of the generator's; fixed: bool [1,H,W], where they stay.
+        Returns layouts uint8 [num,1,H,W], and for each the share of the fixed pixels that it agreed with before they
+        were pasted into it, float [num].
+        """
+        if fixed.shape != layout.shape:
+            found, wanted = ("x".join(map(str, shape[-2:])) for shape in (fixed.shape, layout.shape))
+            raise UserError(f"the mask has {found} pixels, wanted {wanted} as the layout has; resize it (nearest)")
+        layout, fixed = self.checked(layout, fixed), fixed[None]
+        return search.complete(self.drawing_generator, layout, fixed, range(seed, seed + num), steps)
+
+    def invert(self, layouts, seed: int = 0, steps: int = search.STEPS):
+        """What the generator draws most like each of uint8 [N,1,H,W]: uint8 [N,1,H,W], and the share of pixels that
+        agree, float [N]."""
+        layouts = self.checked(layouts)
+        fixed = torch.ones_like(layouts, dtype=torch.bool)
+        drawn = search.matching(self.drawing_generator, layouts, fixed, range(seed, seed + len(layouts)), steps)
+        return drawn, search.agreement(drawn, layouts, fixed)
+
+    def shares(self, wished: dict, num: int = 8, seed: int = 0, steps: int = search.STEPS):
+        """Layouts uint8 [num,1,h,w] whose classes have about the shares {name: share of the pixels}, and the shares of
+        all classes that they got, float [num,C]."""
+        wished = wished_shares(wished, self.label_space.names)
+        layouts = search.with_shares(self.drawing_generator, wished, range(seed, seed + num), steps)
+        return layouts, class_proportions(layouts, self.label_space.num_classes)
+
+    def edit(self, layout, region, name: str, seed: int = 0, style=None):
+        """A layout uint8 [1,H,W] with a region of another class, and its image uint8 [3,H,W]: still a pair.
+
+        region: bool [1,H,W], or the box (top, left, bottom, right) in pixels, bottom and right exclusive.
+        """
+        layout = self.checked(layout)[0]  # [1,H,W]
+        names = list(self.label_space.names)
+        if name not in names:
+            raise UserError(f"the class is {name!r}, wanted one of {'; '.join(names)}; take one of these")
+        region = region if isinstance(region, torch.Tensor) else box_region(region, *layout.shape[1:])
+        if region.shape != layout.shape or not region.any():
+            found = f"{region.shape[1]}x{region.shape[2]} pixels, {int(region.sum())} of them set"
+            raise UserError(f"the region has {found}, wanted {layout.shape[1]}x{layout.shape[2]}, some set; mend it")
+        edited = layout.masked_fill(region, names.index(name))
+        return edited, self.render(edited[None], [seed], style)[0]
+
+    def walk(self, seeds, frames: int = 30, style=None):
+        """Yields the frames of a walk through the seeds' scenes and back, some at a time: layouts uint8 [n,1,h,w], and
+        images uint8 [n,3,H,W]. The style stays one: that given, [1,D], or the first seed's."""
+        points = latents(seeds, self.drawing_generator.latent_dim, self.device)
+        if style is None and self.spade_generator is not None and self.spade_generator.style_dim:
+            style = latents(seeds[:1], self.spade_generator.style_dim, self.device)
+        for z in closed_walk(points, frames).split(AT_ONCE):
+            layouts = layouts_of(self.layout_generator, z)
+            yield layouts, self.render(layouts, None, style)
+
+    @property
+    def drawing_generator(self) -> LayoutGenerator:
+        """The layout generator. Raises UserError where there is none."""
+        if self.layout_generator is None:
+            raise UserError("this model has no layout generator (stage 2); name one of stage 3, or render layouts")
+        return self.layout_generator
+
+    def layout_sizes(self) -> list[tuple[int, int]]:
+        """(rows, columns) of layouts that it takes: those of the images, and those that it draws."""
+        sizes = {(self.data["height"], self.data["width"])}
+        if self.layout_generator is not None:
+            rows = self.layout_generator.max_resolution
+            sizes.add((rows, rows * self.data["aspect"]))
+        return sorted(sizes, reverse=True)
+
+    def checked(self, layouts, fixed=None):
+        """Layouts uint8 [1,H,W] or [N,1,H,W] -> [N,1,H,W]. Raises UserError for a size that is not its own, or a class
+        (where fixed, bool alike)."""
+        layouts = layouts[None] if layouts.dim() == 3 else layouts
+        height, width = layouts.shape[2:]
+        if (height, width) not in self.layout_sizes():
+            wanted = " or ".join(f"{h}x{w}" for h, w in self.layout_sizes())
+            raise UserError(f"the layout has {height}x{width} pixels, wanted {wanted}; resize it (nearest)")
+        known = layouts if fixed is None else layouts[fixed.expand_as(layouts)]
+        highest = int(known.max()) if len(known) else 0
+        if highest >= self.label_space.num_classes:
+            wanted = f"train ids from 0 to {self.label_space.num_classes - 1}"
+            raise UserError(f"the layout has id {highest}, wanted {wanted}; give such a pixel a class, or free it")
+        return layouts
+
     def draw(self, seeds) -> dict:
         """{"layouts", "images"}, or what of these it draws from noise."""
         if self.image_generator is not None:
             return {"images": draw_images(self.image_generator, seeds)}
         layouts = self.sample_layouts(seeds)
         return {"layouts": layouts} | ({"images": self.render(layouts, seeds)} if self.spade_generator else {})
+
+
+def box_region(box, height: int, width: int):
+    """(top, left, bottom, right) -> bool [1,height,width]"""
+    top, left, bottom, right = box
+    if not (0 <= top < bottom <= height and 0 <= left < right <= width):
+        wanted = f"0 <= top < bottom <= {height} and 0 <= left < right <= {width}"
+        raise UserError(f"the box is {tuple(box)} (top, left, bottom, right), wanted {wanted}; move it")
+    region = torch.zeros(1, height, width, dtype=torch.bool)
+    region[:, top:bottom, left:right] = True
+    return region
 
 
 def load(path, spade_path=None, device=None, averaged: bool = True) -> Model:
@@ -157,3 +258,79 @@ def load_networks(layout: dict, spade: dict, train_layout: bool, train_spade: bo
         "encoder": checkpoint.rebuild(StyleEncoder, b["encoder"], device, not train_spade) if "encoder" in b else None,
         "vgg": vgg,
     }
+
+
+# --- Samples, on the CPU as uint8. Each depends on its seed alone ---
+
+MEAN_OF = 1024  # latents that `truncated` takes the mean over
+SHARES_OF, SHARES_ROWS = 128, 32  # latents that a class's share is found from, and at most so many rows of each
+_offsets = weakref.WeakKeyDictionary()  # generator -> (what they depend on, offsets)
+
+
+def draw_layouts(generator, seeds, resolution=None, alpha: float = 1.0):
+    """One layout for each seed, uint8 [N,1,h,w]: arg-max, of which each class has the share of its probabilities."""
+    device = next(generator.parameters()).device
+    return layouts_of(generator, latents(seeds, generator.latent_dim, device), resolution, alpha)
+
+
+def layouts_of(generator, z, resolution=None, alpha: float = 1.0):
+    """Latents [N,latent_dim] -> layouts uint8 [N,1,h,w]."""
+    offsets = class_offsets(generator, resolution, alpha)
+    with evaluating(generator):
+        return in_batches(lambda z: argmax(generator(z, resolution, alpha), offsets).cpu(), z)
+
+
+def class_offsets(generator, resolution=None, alpha: float = 1.0):
+    """`share_offsets` of a generator, [C]: from some latents, always the same; kept until its weights change."""
+    state = resolution, alpha, [p._version for p in generator.parameters()]
+    if _offsets.get(generator, (None,))[0] != state:
+        apart = max((resolution or generator.max_resolution) // SHARES_ROWS, 1)  # each so manyth row and column
+        with evaluating(generator):
+            z = latents(range(SHARES_OF), generator.latent_dim, next(generator.parameters()).device)
+            found = in_batches(lambda z: generator(z, resolution, alpha)[:, :, ::apart, ::apart], z)
+        _offsets[generator] = state, share_offsets(found.permute(0, 2, 3, 1).flatten(0, 2))
+    return _offsets[generator][1]
+
+
+def draw_images(generator, seeds, resolution=None, alpha: float = 1.0):
+    """The RGB baseline's image for each seed, uint8 [N,3,h,w]."""
+    z = latents(seeds, generator.latent_dim, next(generator.parameters()).device)
+    with evaluating(generator):
+        return in_batches(lambda z: to_uint8(generator(z, resolution, alpha)).cpu(), z)
+
+
+@contextlib.contextmanager
+def truncated(generator, psi: float):
+    """Draws the first block's features [N,K,4,4*aspect] to their mean over latents: m + psi * (x - m).
+
+    psi 1 changes nothing, psi 0 gives one layout for every latent. The pixel norm at the entrance takes the length from
+    a latent, so shrinking latents themselves would do nothing; this is the place that StyleGAN's trick has here (Karras
+    et al. 2019, appendix B).
+    """
+    if psi == 1:
+        yield
+        return
+    class_offsets(generator)  # those of all its layouts, found before it is narrowed
+    with evaluating(generator):
+        device = next(generator.parameters()).device
+        batches = latents(range(MEAN_OF), generator.latent_dim, device).split(128)
+        mean = torch.stack([generator.blocks[0](z).mean(0) for z in batches]).mean(0)  # [K,4,4*aspect]
+    hook = generator.blocks[0].register_forward_hook(lambda module, inputs, output: mean + psi * (output - mean))
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def slerp(a, b, share: float):
+    """Spherical interpolation of two vectors, share 0 -> a, 1 -> b: latents keep the length that training knows."""
+    angle = torch.acos((a @ b / (a.norm() * b.norm())).clamp(-1, 1))
+    if angle < 1e-4:
+        return (1 - share) * a + share * b
+    return (torch.sin((1 - share) * angle) * a + torch.sin(share * angle) * b) / torch.sin(angle)
+
+
+def closed_walk(points, frames: int):
+    """points [K,D] -> [K*frames,D]: from each point to the next, and from the last back to the first."""
+    following = torch.cat([points[1:], points[:1]])
+    return torch.stack([slerp(a, b, i / frames) for a, b in zip(points, following, strict=True) for i in range(frames)])

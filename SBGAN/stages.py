@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from SBGAN.networks import ImageGenerator, LayoutGenerator, ProgressiveDiscriminator
 from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder, conditional_critic
+from SPADE.segmenter import SegmentationNetwork
 
 
 @dataclass(frozen=True)
@@ -50,4 +51,5 @@ IMAGE_GAN = Stage(  # the paper's baseline, a ProGAN on RGB images
     {"generator": ImageGenerator, "discriminator": ProgressiveDiscriminator},
     "image_generator",
 )
+SEGMENTER = Stage("segmenter", "segmenter", {"segmenter": SegmentationNetwork})  # it judges, and generates nothing
 STAGES = {stage.name: stage for stage in (FINETUNE, SPADE, LAYOUT_GAN, IMAGE_GAN)}

@@ -8,8 +8,7 @@ from torch import nn
 
 from datasets.labels import one_hot
 from SPADE.engine.device import widened
-from SPADE.layers import SpectralConv2d, initialise, instance_norm
-from SPADE.modulation import SPADENorm, layout_at, semantics_at
+from SPADE.modulation import SPADENorm, SpectralConv2d, initialise, instance_norm, layout_at, semantics_at
 from SPADE.ops.affine import batch_moments
 
 LEAK = 0.2
@@ -122,7 +121,7 @@ class SPADEGenerator(nn.Module):
         return torch.tanh(widened(self.to_rgb(F.leaky_relu_(x, LEAK))))
 
     def layout_at(self, semantics, height, width):
-        """What the normalisations of one resolution share; plain ones resize the semantics for themselves."""
+        """The input that all normalisations of one resolution share; plain ones resize the semantics for themselves."""
         if self.plain:
             return semantics
         return layout_at(semantics, height, width, self.num_classes, self.hidden, self.neighbourhoods_on)

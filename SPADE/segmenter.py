@@ -3,7 +3,6 @@
 `Segmenter` is what scores and filters ask: uint8 images to train ids.
 """
 
-import functools
 import json
 import re
 from collections.abc import Callable
@@ -17,17 +16,16 @@ from torch.distributed.nn.functional import all_reduce
 
 from datasets.disk import sha256
 from datasets.errors import UserError
+from datasets.labels import LabelSpace
 from SPADE.engine import checkpoint
 from SPADE.engine.config import require
-from SPADE.engine.data import check_store
 from SPADE.engine.device import widened
 from SPADE.engine.distributed import world_size
 from SPADE.evaluation.features import first_line, full_precision, load_program
-from SPADE.evaluation.settings import SegmenterFile
-from SPADE.layers import RunningMoments
+from SPADE.modulation import RunningMoments
 from SPADE.ops.affine import MOMENTUM, track
-from SPADE.pretrained import load_weights
-from SPADE.torchvision_import import torchvision  # noqa: F401 (before any other import from it)
+from SPADE.pretrained import load_weights, torchvision  # noqa: F401 (before any other import from torchvision)
+from SPADE.settings import SegmenterFile
 
 # isort: split
 from torchvision.models import segmentation
@@ -84,7 +82,7 @@ class SegmentationNetwork(nn.Module):
     ):
         super().__init__()
         self.arguments = dict(num_classes=num_classes, architecture=architecture, enlarge=enlarge)
-        self.enlarge = enlarge
+        self.num_classes, self.enlarge = num_classes, enlarge
         self.network = ARCHITECTURES[architecture](weights=None, weights_backbone=None, num_classes=num_classes)
         for parent in [*self.network.modules()]:
             for name, layer in parent.named_children():
@@ -124,26 +122,23 @@ def at_size(logits, size):
 class Segmenter:
     """What a network sees, in the train ids of a store."""
 
-    path: Path
+    name: str  # of its file, or of the run that trains it
+    digest: str  # of the file
     network: Callable  # uint8 [n,3,H,W] -> logits [n,K,h,w], or ids [n,h,w] or [n,1,h,w], on its device
     classes: tuple  # train id of each of its K ids; None: no class of the store, which is never chosen
     scored: tuple  # train ids that scores count: those that the network has, but for unknown
     left_out: tuple  # names of the others
 
-    @functools.cached_property
-    def digest(self) -> str:
-        return sha256(self.path)[:16]
-
     @property
     def described(self) -> dict:
-        return {"file": str(self.path), "sha256": self.digest, "left_out": list(self.left_out)}
+        return {"file": self.name, "sha256": self.digest, "left_out": list(self.left_out)}
 
     @property
     def protocol(self) -> str:
         left_out = f"without {', '.join(self.left_out)}" if self.left_out else "all classes"
         return (
-            f"what {self.path.name} (SHA-256 {self.digest[:8]}) sees in images against their layouts; mean over classes "
-            f"that occur there, {left_out}"
+            f"what {Path(self.name).name} (SHA-256 {self.digest[:8]}) sees in images against their layouts; mean over "
+            f"classes that occur there, {left_out}"
         )
 
     def predict(self, images, device="cpu"):
@@ -161,7 +156,7 @@ class Segmenter:
         found = []
         for logits, given in zip(self.outputs(images, device), layouts.split(BATCH), strict=True):
             if not logits.is_floating_point():
-                require(False, "segmenter", self.path, "one that gives logits", "ids say nothing of doubt")
+                require(False, "segmenter", self.name, "one that gives logits", "ids say nothing of doubt")
             log_p = logits.new_full((len(logits), 256, *logits.shape[-2:]), -torch.inf)
             for i, train_id in enumerate(self.classes):
                 if train_id is not None:
@@ -193,41 +188,44 @@ class Segmenter:
         if not isinstance(shape, list) or shape[:1] != [count] or not (
             len(shape) == 4 if logits else len(shape) == 3 or (len(shape) == 4 and shape[1] == 1)
         ):  # fmt: skip
-            require(False, "segmenter", f"{self.path}, which gives {shape} for {count} images",
+            require(False, "segmenter", f"{self.name}, which gives {shape} for {count} images",
                     "one that gives logits [N,K,h,w] or ids [N,h,w]", "wrap the network so that it does")  # fmt: skip
         found = shape[1] if logits else int(output.max()) + 1
         if found != known if logits else found > known:
-            require(False, "segmenter", f"{self.path}, which gives {found} classes", f"one of {known}",
+            require(False, "segmenter", f"{self.name}, which gives {found} classes", f"one of {known}",
                     "say by --segmenter_ids which class each of its ids is")  # fmt: skip
         if not logits and None in self.classes:
             require(False, "segmenter_ids", "a table with null", "one without for a segmenter that gives ids",
                     "give every id a class")  # fmt: skip
 
 
-def open_segmenter(config: SegmenterFile, store, device) -> Segmenter | None:
-    """The segmenter that the flags name, after it has seen a blank image of the store's size; None without one."""
+def open_segmenter(config: SegmenterFile, data: dict, device) -> Segmenter | None:
+    """The segmenter that the flags name, after it has seen a blank image; None without one.
+
+    data: of the store or of the checkpoint whose pairs it is to see, as `data_record` gives it.
+    """
     require(config.segmenter or not config.segmenter_ids, "segmenter_ids", "given", "given with --segmenter", "add it")
     if config.segmenter is None:
         return None
-    path, space = Path(config.segmenter), store.label_space
+    path, space = Path(config.segmenter), LabelSpace.from_dict(data["label_space"])
     require(path.is_file(), "segmenter", path, "a file", "name a segmentation network's file")
-    unknown, classes = space.unknown, tuple(range(space.num_classes))
     if is_checkpoint(path):
         require(config.segmenter_ids is None, "segmenter_ids", "given", "left out with one of SBGAN.train_segmenter",
                 "its ids are the store's")  # fmt: skip
-        content = checkpoint.load(path, STAGE)
-        check_store(content["data"], path, store, store.path)
-        network = checkpoint.rebuild(SegmentationNetwork, content["networks"]["segmenter"], device).eval()
-        classes = tuple(None if i in unknown else i for i in classes)
-        run = lambda images: network(images.float())  # noqa: E731
+        saved = checkpoint.read(path, STAGE)
+        trained, wanted = (
+            f"{about['name']} at {about['height']}x{about['width']} with {len(about['label_space']['classes'])} classes"
+            for about in (saved.content["data"], data)
+        )
+        same = trained == wanted and saved.content["data"]["label_space_hash"] == data["label_space_hash"]
+        require(same, "segmenter", f"{path}, trained on {trained}", f"one of {wanted}, and of that label table",
+                "train one on that store")  # fmt: skip
+        network = checkpoint.rebuild(SegmentationNetwork, saved.content["networks"]["segmenter"], device).eval()
+        found = segmenter_of(network, space, str(path), saved.sha256)
     else:
-        run = users_segmenter(path, device)
-        if config.segmenter_ids:
-            classes = read_ids(Path(config.segmenter_ids), space)
-    scored = tuple(i for i in range(space.num_classes) if i in classes and i not in unknown)
-    left_out = tuple(space.names[i] for i in range(space.num_classes) if i not in scored)
-    found = Segmenter(path, run, classes, scored, left_out)
-    found.predict(torch.zeros(2, 3, store.height, store.width, dtype=torch.uint8), device)
+        classes = read_ids(Path(config.segmenter_ids), space) if config.segmenter_ids else range(space.num_classes)
+        found = make_segmenter(users_segmenter(path, device), classes, space, str(path), sha256(path)[:16])
+    found.predict(torch.zeros(2, 3, data["height"], data["width"], dtype=torch.uint8), device)
     return found
 
 
@@ -237,6 +235,20 @@ def is_checkpoint(path: Path) -> bool:
     except checkpoint.Damaged:
         return False
     return True
+
+
+def segmenter_of(network: SegmentationNetwork, space, name: str, digest: str) -> Segmenter:
+    """One of ours, in evaluation mode; it never chooses unknown, which it has not learnt."""
+    classes = (None if i in space.unknown else i for i in range(space.num_classes))
+    return make_segmenter(lambda images: network(images.float()), classes, space, name, digest)
+
+
+def make_segmenter(network, classes, space, name: str, digest: str) -> Segmenter:
+    """classes: train id of each of the network's ids."""
+    classes = tuple(classes)
+    scored = tuple(i for i in range(space.num_classes) if i in classes and i not in space.unknown)
+    left_out = tuple(space.names[i] for i in range(space.num_classes) if i not in scored)
+    return Segmenter(name, digest, network, classes, scored, left_out)
 
 
 def users_segmenter(path: Path, device):

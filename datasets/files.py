@@ -69,8 +69,28 @@ def read_classes(path: Path, space: LabelSpace, palette: str | None = None) -> t
 
 
 def read_label_pixels(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """What a file holds: (ids [H,W], None), (colours [H,W,3], None) or (palette indices [H,W], palette [256,3])."""
-    picture = _read_picture(path)
+    """A label file's (ids [H,W], None), (colours [H,W,3], None) or (palette indices [H,W], palette [256,3])."""
+    return _label_pixels(path, _read_picture(path))
+
+
+def read_sketch_pixels(path: Path) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    """A label file with free pixels, transparent or of index 255: as `read_label_pixels`, and which are free [H,W].
+
+    Free pixels of what is read hold what one that is not holds.
+    """
+    picture, free = _open_picture(path)
+    if picture.mode == "LA":  # ids beside an alpha channel
+        pixels, palette = np.array(picture)[..., 0], None
+    else:
+        pixels, palette = (None if value is None else value.copy() for value in _label_pixels(path, picture))
+    if pixels.ndim == 2:
+        free = free | (pixels == 255)
+    if not free.all():
+        pixels[free] = pixels[~free][0]
+    return pixels, palette, free
+
+
+def _label_pixels(path: Path, picture: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
     if picture.format not in LABEL_FORMATS:
         raise UserError(f"{path}: a {picture.format} file; {SAVE_8_BIT} (lossy formats change ids)")
     if picture.format == "TIFF":
@@ -100,7 +120,11 @@ def read_label_pixels(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
 
 def read_raw_ids(path: Path) -> np.ndarray:
     """ids uint8 [H,W] as they are in the file, where there is no table"""
-    pixels, colours = read_label_pixels(path)
+    return raw_ids_of(*read_label_pixels(path), path)
+
+
+def raw_ids_of(pixels: np.ndarray, colours: np.ndarray | None, path: Path) -> np.ndarray:
+    """The same of what `read_label_pixels` gave."""
     if pixels.ndim == 3:
         how = "save its grey values" if (pixels == pixels[..., :1]).all() else "save labels"
         raise UserError(
@@ -157,6 +181,14 @@ def _classify_palette(path, indices, colours, space, palette) -> tuple[np.ndarra
 
 def _read_picture(path: Path) -> Image.Image:
     """A picture that looks as it is stored: one, upright and opaque."""
+    picture, transparent = _open_picture(path)
+    if transparent.any():
+        raise UserError(f"{path}: a picture with transparent parts; save it opaque, without alpha channel")
+    return picture
+
+
+def _open_picture(path: Path) -> tuple[Image.Image, np.ndarray]:
+    """One picture, upright; and which of its pixels show what is behind them, bool [H,W]."""
     with _reporting(path), Image.open(path) as picture:
         # Asked before it is loaded, because Pillow then turns a TIFF and takes its tag out; of other formats the tag
         # may come behind the pixels.
@@ -164,7 +196,7 @@ def _read_picture(path: Path) -> Image.Image:
         pictures = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
         picture.load()
         orientation = orientation if orientation != 1 else _orientation(picture)
-        transparent = _is_transparent(path, picture)
+        transparent = _transparent_pixels(path, picture)
     if pictures > 1:
         raise UserError(f"{path}: {pictures} pictures in one file; save the one that is meant")
     if orientation in range(2, 9):  # some programs obey it and some don't, so the rest of the pair may fit either
@@ -172,10 +204,8 @@ def _read_picture(path: Path) -> Image.Image:
             f"{path}: turned or mirrored by its EXIF tag (orientation {orientation}), which the other picture of "
             "its pair need not be; save it as it is shown (mogrify -auto-orient), or take the tag out"
         )
-    if transparent:
-        raise UserError(f"{path}: a picture with transparent parts; save it opaque, without alpha channel")
-    picture.info.pop("transparency", None)  # of a colour that does not occur, of which Pillow would warn
-    return picture
+    picture.info.pop("transparency", None)  # of a colour, of which Pillow would warn
+    return picture, transparent
 
 
 def _orientation(picture: Image.Image) -> int:
@@ -185,23 +215,23 @@ def _orientation(picture: Image.Image) -> int:
         return 1
 
 
-def _is_transparent(path: Path, picture: Image.Image) -> bool:
-    """Does any pixel show what is behind it, by an alpha channel or a colour or palette entries that say so?"""
+def _transparent_pixels(path: Path, picture: Image.Image) -> np.ndarray:
+    """Pixels made so by an alpha channel, or by a colour or palette entries that say so: bool [H,W]"""
     if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
-        return bool(np.asarray(picture.convert("RGBA"))[..., 3].min() < 255)
+        return np.asarray(picture.convert("RGBA"))[..., 3] < 255
     said = picture.info.get("transparency")
     if said is None:
-        return False
+        return np.zeros((picture.height, picture.width), bool)
     pixels = np.asarray(picture)
     if picture.mode == "P":
-        entries = {i for i, alpha in enumerate(said) if alpha < 255} if isinstance(said, bytes) else {said}
-        return bool(entries & set(np.unique(pixels).tolist()))
+        entries = [i for i, alpha in enumerate(said) if alpha < 255] if isinstance(said, bytes) else [said]
+        return np.isin(pixels, entries)
     bits = _bits(path, picture)  # of the colour that is said; Pillow makes pixels of other depths 8-bit
     if picture.mode == "L" and bits < 8:
         said = said * 255 // (2**bits - 1)
     if picture.mode == "RGB" and bits > 8:
         said = tuple(value >> (bits - 8) for value in said)
-    return bool((pixels == said).reshape(*pixels.shape[:2], -1).all(-1).any())
+    return (pixels == said).reshape(*pixels.shape[:2], -1).all(-1)
 
 
 def _bits(path: Path, picture: Image.Image) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import mmap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +49,17 @@ class MappedFile:
         return np.frombuffer(self._map, np.uint8, stop - start, start).reshape(self.shapes[i])
 
 
+class Picked:
+    """Some of the arrays of a mapped file, numbered anew."""
+
+    def __init__(self, file: MappedFile, numbers: list[int]):
+        self.file, self.numbers = file, numbers
+        self.shapes = [file.shapes[i] for i in numbers]
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        return self.file[self.numbers[i]]
+
+
 @dataclass(frozen=True)
 class Split:
     """`len(split)` image/label pairs, all at least height x width (the size that is trained on)."""
@@ -59,8 +70,8 @@ class Split:
     names: list[str]
     weights: list[int]  # how many times as often as weight 1 an image is drawn
     crc32: list[int]  # of image bytes, then label bytes
-    images: MappedFile
-    layouts: MappedFile
+    images: MappedFile | Picked
+    layouts: MappedFile | Picked
 
     def __len__(self) -> int:
         return len(self.names)
@@ -84,6 +95,25 @@ class Split:
     def layout(self, i: int) -> np.ndarray:
         """train ids uint8 [h,w], a view"""
         return self.layouts[i]
+
+
+def numbers_of_share(count: int, share: float) -> list[int]:
+    """The numbers below `count` that a share of them is made of, evenly spread: neighbours in a video are alike."""
+    wanted = int(count * share + 0.5)
+    return [i for i in range(count) if (i + 1) * wanted // count > i * wanted // count]
+
+
+def share_of(split: Split, share: float) -> Split:
+    """The split with a share of its pairs. Raises UserError where none is left."""
+    numbers = numbers_of_share(len(split), share)
+    if not numbers:
+        raise UserError(f"--share {share:g} leaves none of {len(split)} pairs; take a larger share")
+
+    def pick(values):
+        return [values[i] for i in numbers]
+
+    lists = {"names": pick(split.names), "weights": pick(split.weights), "crc32": pick(split.crc32)}
+    return replace(split, images=Picked(split.images, numbers), layouts=Picked(split.layouts, numbers), **lists)
 
 
 @dataclass(frozen=True)

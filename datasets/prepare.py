@@ -10,20 +10,18 @@ import signal
 import sys
 from pathlib import Path
 
-from datasets.errors import UserError, exit_on_user_error
-from datasets.flags import Parser
-from datasets.packing import available_cores, pack
-from datasets.sources import ade_indoor, camvid, cityscapes, cityscapes_25k, folder
-from datasets.sources import toy_street as drawn
-from datasets.writing import check_size
+from datasets.errors import Parser, UserError, exit_on_user_error
+from datasets.packing import available_cores, check_size, pack
+from datasets.sources import ade_indoor, camvid, cityscapes, folder, subset, toy_street
 
 SOURCES = {
-    "ade_indoor": ade_indoor,
-    "camvid": camvid,
-    "cityscapes": cityscapes,
-    "cityscapes_25k": cityscapes_25k,
-    "folder": folder,
-    "toy_street": drawn,
+    "ade_indoor": ade_indoor.SOURCE,
+    "camvid": camvid.SOURCE,
+    "cityscapes": cityscapes.SOURCE,
+    "cityscapes_25k": cityscapes.SOURCE_25K,
+    "folder": folder.SOURCE,
+    "subset": subset.SOURCE,
+    "toy_street": toy_street.SOURCE,
 }
 
 
@@ -31,7 +29,7 @@ def make_parser() -> Parser:
     parser = Parser("python -m datasets.prepare", __doc__)
     names = parser.add_subparsers(dest="dataset", required=True, metavar="NAME")
     for name, source in SOURCES.items():
-        own = names.add_parser(name, help=source.__doc__.splitlines()[0], description=source.__doc__)
+        own = names.add_parser(name, help=source.description.splitlines()[0], description=source.description)
         own.add_argument("--out", required=True, help="the store to write; must not exist")
         own.add_argument("--height", type=int, help="rows of images and layouts, a power of two from 4")
         own.add_argument("--width", type=int, help="once or twice the height; default the data set's own proportions")
@@ -43,7 +41,7 @@ def make_parser() -> Parser:
 
 def parse_arguments(argv=None) -> argparse.Namespace:
     args = make_parser().parse_args(argv)
-    if args.width is None:
+    if args.width is None and args.height is not None:  # a subset has its store's size
         args.width = args.aspect * args.height  # of the source, by set_defaults
     return args
 
@@ -51,7 +49,8 @@ def parse_arguments(argv=None) -> argparse.Namespace:
 @exit_on_user_error
 def main(argv=None) -> None:
     args = parse_arguments(argv)
-    check_size(args.height, args.width)
+    if args.height is not None:
+        check_size(args.height, args.width)
     if args.workers < 1:
         raise UserError(f"--workers {args.workers}: no number of processes; use 1 or more")
     plan = SOURCES[args.dataset].plan(args)

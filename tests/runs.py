@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from SBGAN import train_finetune_end2end, train_progressive_seg
+from SBGAN import train_finetune_end2end, train_progressive_seg, train_segmenter
 from SPADE import train as train_spade
 from SPADE.engine import checkpoint
 
@@ -18,9 +18,15 @@ SPADE = ["--batch_size", "8", "--niter", "1", "--niter_decay", "1", "--ngf", "2"
 SPADE += ["--no_vgg_loss", "--num_eval", "8", "--no_fid"]
 JOINED = ["--batch_size", "8", "--niter", "1", "--niter_decay", "1", "--no_vgg_loss", "--num_eval", "8", "--no_fid"]
 JOINED += ["--layout_name", "layout", "--spade_name", "spade"]
-FLAGS = {"layout": LAYOUT, "spade": SPADE, "finetune": JOINED}
-MAIN = {"layout": train_progressive_seg.main, "spade": train_spade.main, "finetune": train_finetune_end2end.main}
-STAGE = {"layout": "layout_gan", "spade": "spade", "finetune": "finetune"}
+SEGMENTER = ["--batch_size", "4", "--steps", "4"]
+FLAGS = {"layout": LAYOUT, "spade": SPADE, "finetune": JOINED, "segmenter": SEGMENTER}
+MAIN = {
+    "layout": train_progressive_seg.main,
+    "spade": train_spade.main,
+    "finetune": train_finetune_end2end.main,
+    "segmenter": train_segmenter.main,
+}
+STAGE = {"layout": "layout_gan", "spade": "spade", "finetune": "finetune", "segmenter": "segmenter"}
 STEPS = {"layout": 6, "spade": 4, "finetune": 6}  # 16 images in batches of 8: 3 phases; 2 epochs; D2's and 2 epochs
 
 processes = multiprocessing.get_context("fork")  # torch is there already: a run takes a second, not ten

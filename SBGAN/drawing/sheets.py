@@ -1,4 +1,4 @@
-"""Pictures of what models draw, beside what they were to draw; walks between latents, animated."""
+"""Pictures of what models draw, beside what they were to draw; animated walks."""
 
 from pathlib import Path
 
@@ -6,11 +6,9 @@ import torch
 from PIL import Image
 
 from SBGAN.drawing.files import replacing
-from SBGAN.drawing.sample import draw_images, draw_layouts, layouts_of
-from SBGAN.model import Model
-from SPADE.engine.data import spread_pairs
-from SPADE.engine.images import colour_layouts, enlarge, sheet, square_sheet
-from SPADE.sampling import latents, render
+from SBGAN.model import Model, draw_images, draw_layouts
+from SPADE.engine.images import colour_layouts, enlarge, render, sheet, spread_pairs, square_sheet
+from SPADE.train import pictures
 
 MANY = 32  # samples of a sheet that has nothing but them
 
@@ -61,39 +59,19 @@ def scenes_sheet(pairs, store, seed: int = 0, num: int = 8):
 
 def contact_sheet(models, store, seed: int):
     """One picture of what models draw, one below the other: uint8 [3,...]"""
-    if models[-1].image_generator is not None:
-        return images_sheet(models[-1].image_generator, seed=seed)
+    last = models[-1]
+    if last.image_generator is not None:
+        return images_sheet(last.image_generator, seed=seed)
+    if last.layout_generator is None:
+        return pictures(last.spade_generator, store, last.device, last.encoder)
     return scenes_sheet([(model.layout_generator, model.spade_generator) for model in models], store, seed)
 
 
-AT_ONCE = 16  # frames
-
-
-def slerp(a, b, share: float):
-    """Spherical interpolation of two vectors, share 0 -> a, 1 -> b: latents keep the length that training knows."""
-    angle = torch.acos((a @ b / (a.norm() * b.norm())).clamp(-1, 1))
-    if angle < 1e-4:
-        return (1 - share) * a + share * b
-    return (torch.sin((1 - share) * angle) * a + torch.sin(share * angle) * b) / torch.sin(angle)
-
-
-def closed_walk(points, frames: int):
-    """points [K,D] -> [K*frames,D]: from each point to the next, and from the last back to the first."""
-    following = torch.cat([points[1:], points[:1]])
-    return torch.stack([slerp(a, b, i / frames) for a, b in zip(points, following, strict=True) for i in range(frames)])
-
-
 def walk_frames(model: Model, seeds, frames: int, style=None):
-    """uint8 [3,2*H,W] each: the layout above its image. The style stays one: that given, [1,D], or the first seed's."""
+    """uint8 [3,2*H,W] each: the layout above its image, through `model.walk`."""
     colours = torch.from_numpy(model.label_space.colours)
-    height, width = model.data["height"], model.data["width"]
-    points = latents(seeds, model.layout_generator.latent_dim, model.device)
-    if style is None and model.spade_generator.style_dim:
-        style = latents(seeds[:1], model.spade_generator.style_dim, model.device)
-    for z in closed_walk(points, frames).split(AT_ONCE):
-        layouts = layouts_of(model.layout_generator, z)
-        images = model.render(layouts, None, style)
-        yield from torch.cat([enlarge(colour_layouts(layouts, colours), height, width), images], 2)
+    for layouts, images in model.walk(seeds, frames, style):
+        yield from torch.cat([enlarge(colour_layouts(layouts, colours), *images.shape[2:]), images], 2)
 
 
 def save_animation(frames, path: Path, milliseconds: int = 60):

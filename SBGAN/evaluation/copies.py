@@ -29,15 +29,15 @@ def nearest(samples, training, distances) -> Nearest:
 
     Items are compared as they are and mirrored, as training shows both.
     """
-    best, index = torch.full((len(samples),), torch.inf), torch.zeros(len(samples), dtype=torch.long)
-    mirrored, start = torch.zeros(len(samples), dtype=torch.bool), 0
+    best, start = samples.new_full((len(samples),), torch.inf, dtype=torch.float32), 0
+    index, mirrored = torch.zeros_like(best, dtype=torch.long), torch.zeros_like(best, dtype=torch.bool)
     for batch in training:
         for flip in (False, True):
             found, where = distances(samples, batch.flip(3) if flip else batch).min(1)
             closer = found < best
             best = torch.where(closer, found, best)
             index = torch.where(closer, where + start, index)
-            mirrored = torch.where(closer, torch.tensor(flip), mirrored)
+            mirrored = torch.where(closer, flip, mirrored)
         start += len(batch)
     return Nearest(index, best, mirrored)
 

@@ -4,9 +4,10 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
+from SBGAN import model
 from SBGAN.discretize import argmax, share_offsets
-from SBGAN.drawing import sample
 from SBGAN.networks import LayoutGenerator
+from SPADE.engine.images import latents
 
 
 def shares(classes, num_classes: int):
@@ -48,20 +49,20 @@ def test_sure_layouts_stay_as_they_are():
 def test_offsets_are_kept_until_the_weights_change():
     torch.manual_seed(2)
     generator = LayoutGenerator(5, 2, 8, latent_dim=4, fmap_max=8)
-    first = sample.class_offsets(generator)
-    assert sample.class_offsets(generator) is first
-    with sample.truncated(generator, 0.5):
-        assert sample.class_offsets(generator) is first
+    first = model.class_offsets(generator)
+    assert model.class_offsets(generator) is first
+    with model.truncated(generator, 0.5):
+        assert model.class_offsets(generator) is first
     with torch.no_grad():
         generator.heads[-1].bias[0] += 3
-    assert not torch.equal(sample.class_offsets(generator), first)
+    assert not torch.equal(model.class_offsets(generator), first)
 
 
 def test_layouts_have_the_generators_shares():
     torch.manual_seed(3)
     generator = LayoutGenerator(5, 2, 16, latent_dim=4, fmap_max=8)
-    z = sample.latents(range(64), 4, "cpu")
+    z = latents(range(64), 4, "cpu")
     with torch.no_grad():
         generator.heads[-1].bias[4] -= 4
         wanted = generator(z).double().exp().mean((0, 2, 3))
-    torch.testing.assert_close(shares(sample.layouts_of(generator, z), 5), wanted, rtol=0.15, atol=0.01)
+    torch.testing.assert_close(shares(model.layouts_of(generator, z), 5), wanted, rtol=0.15, atol=0.01)

@@ -13,8 +13,7 @@ from datasets.labels import one_hot
 from datasets.packed import open_store
 from datasets.reader import layouts_in_order
 from SPADE.engine.device import place
-from SPADE.layers import plain_twin
-from SPADE.modulation import SPADENorm, layout_at
+from SPADE.modulation import SPADENorm, layout_at, plain_twin
 from SPADE.networks import ResidualBlock, SPADEGenerator
 from SPADE.ops import neighbourhoods
 from SPADE.ops.affine import DenseAffine

@@ -1,6 +1,7 @@
 """Samples as files: what they hold, that they depend on their seeds alone, and what a user can get wrong."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -12,10 +13,10 @@ from datasets.errors import UserError
 from datasets.labels import LabelSpace
 from SBGAN import generate, load
 from SBGAN.drawing.given_layouts import read_layout, read_style
-from SBGAN.drawing.sample import truncated
-from SBGAN.drawing.sheets import slerp, walk_frames
-from SPADE.engine.checkpoint import write_sealed
-from SPADE.engine.data import data_record
+from SBGAN.drawing.search import fits, parse_where
+from SBGAN.drawing.sheets import walk_frames
+from SBGAN.model import slerp, truncated
+from SPADE.engine.checkpoint import data_record, write_sealed
 from tests.disk import files_up_to
 
 pytestmark = pytest.mark.usefixtures("winograd_everywhere")
@@ -102,10 +103,10 @@ def test_at_least_and_at_most(untrained):
     layouts.flatten(1)[1, :8], layouts.flatten(1)[2, :9] = 1, 1  # class 1 at 0, 1/4 and 9/32 of the pixels
     kept = {">": [2], ">=": [1, 2], "<": [0], "<=": [0, 1]}
     for sign, wanted in kept.items():
-        terms = generate.parse_where(f"{names[1]}{sign}0.25", names)
-        assert generate.fits(layouts, terms, len(names)).nonzero()[:, 0].tolist() == wanted
-    terms = generate.parse_where(f"{names[1]}>0,{names[0]}>.75", names)
-    assert generate.fits(layouts, terms, len(names)).sum() == 0  # both at once
+        terms = parse_where(f"{names[1]}{sign}0.25", names)
+        assert fits(layouts, terms, len(names)).nonzero()[:, 0].tolist() == wanted
+    terms = parse_where(f"{names[1]}>0,{names[0]}>.75", names)
+    assert fits(layouts, terms, len(names)).sum() == 0  # both at once
 
 
 def test_names_of_classes_may_have_commas_and_signs():
@@ -118,7 +119,7 @@ def test_names_of_classes_may_have_commas_and_signs():
         "": [],
     }
     for text, terms in wanted.items():
-        assert generate.parse_where(text, names) == terms, text
+        assert parse_where(text, names) == terms, text
     for text, words in {
         "door, wall>0.1": "--where is door, wall",
         "wall, partition>lots": "--where is wall, partition>lots",
@@ -127,7 +128,7 @@ def test_names_of_classes_may_have_commas_and_signs():
         "sky>0.1 wall>0.2": "--where is sky>0.1 wall>0.2",
     }.items():
         with pytest.raises(UserError, match=words):
-            generate.parse_where(text, names)
+            parse_where(text, names)
 
 
 def test_truncation(checkpoint):
@@ -280,6 +281,14 @@ def refused(capsys, checkpoint, out, *flags):
         (["--grid", "2x2", "--where", "sky>0.1"], "--where is sky>0.1"),
         (["--layouts", "folder", "--truncation", 0.5], "--truncation is 0.5"),
         (["--grid", "2x2", "--interpolate", 2], "--grid and --interpolate"),
+        (["--shares", "unicorn=0.1"], "--shares is unicorn"),
+        (["--shares", "sky=0.9,road=0.9"], "--shares is 1.8 in sum"),
+        (["--shares", "sky=0.1", "--where", "sky>0.1"], "--where is sky>0.1"),
+        (["--shares", "sky=0.1", "--complete", "folder"], "--complete and --shares"),
+        (["--complete", "folder", "--truncation", 0.5], "--truncation is 0.5"),
+        (["--complete", "/no/such folder"], "/no/such folder"),
+        (["--invert", "/no/such folder"], "/no/such folder"),
+        (["--steps", -1], "--steps is -1"),
         (["--truncation", 1.5], "--truncation is 1.5"),
         (["--where", "unicorn>0.1"], "unicorn"),
         (["--where", "sky>lots"], "--where is sky>lots"),
@@ -365,3 +374,78 @@ def test_a_full_disk(checkpoint, tmp_path, capsys, flags):
 def test_stages_1_and_2_as_one(untrained, tmp_path):
     run(untrained.layout(), tmp_path / "out", "--spade_checkpoint", untrained.spade(), "--num", 1)
     assert (tmp_path / "out/images/00000000.png").is_file()
+
+
+@pytest.fixture
+def sketches(drawn, tmp_path):
+    """The drawn layouts, with their left halves free in two ways."""
+    labels = {path.name: pixels(path).astype(np.uint8) for path in sorted((drawn / "layouts").iterdir())}
+    (tmp_path / "sketches").mkdir()
+    for way, (name, ids) in zip(("index", "transparent"), labels.items(), strict=True):
+        if way == "index":
+            picture = Image.fromarray(np.where(np.arange(64) < 32, 255, ids).astype(np.uint8))
+        else:
+            colours = np.asarray(Image.open(drawn / "colours" / name).convert("RGB"))
+            alpha = np.where(np.arange(64) < 32, 0, 255)[None].repeat(32, 0).astype(np.uint8)
+            picture = Image.fromarray(np.dstack([colours, alpha]))
+        picture.save(tmp_path / "sketches" / name)
+    return tmp_path / "sketches", labels
+
+
+def test_sketches_are_completed(checkpoint, sketches, tmp_path, capsys):
+    folder, labels = sketches
+    run(checkpoint, tmp_path / "out", "--complete", folder, "--num", 3, "--steps", 5, "--seed", 4, "--batch_size", 2)
+    printed = capsys.readouterr().out
+    for name, ids in labels.items():
+        completed = [pixels(tmp_path / f"out/layouts/{name[:-4]}_0000000{seed}.png") for seed in (4, 5, 6)]
+        assert all((c[:, 32:] == ids[:, 32:]).all() for c in completed)
+        assert not (completed[0] == completed[1]).all()
+        assert f"{name[:-4]}: " in printed and "of the fixed pixels met before pasting (mean of 3)" in printed
+    run(checkpoint, tmp_path / "rendered", "--layouts", tmp_path / "out/layouts")
+    for path in (tmp_path / "out/images").iterdir():  # pairs
+        assert (pixels(path) == pixels(tmp_path / "rendered/images" / path.name)).all()
+
+
+def test_layouts_are_inverted(checkpoint, drawn, tmp_path, capsys):
+    run(checkpoint, tmp_path / "out", "--invert", drawn / "layouts", "--steps", 20)
+    said = dict(re.findall(r"(\d{8}): (\d\.\d{3}) of the pixels come back", capsys.readouterr().out))
+    for path in (drawn / "layouts").iterdir():
+        same = (pixels(path) == pixels(tmp_path / "out/layouts" / path.name)).mean()
+        assert same == pytest.approx(float(said[path.stem]), abs=0.0006) and same > 0.5
+
+
+def test_shares_asked_for_are_counted_as_they_are(checkpoint, untrained, tmp_path, capsys):
+    name = untrained.store.label_space.names[3]
+    run(checkpoint, tmp_path / "out", "--shares", f"{name}=0.4", "--num", 3, "--steps", 5, "--batch_size", 2)
+    got = np.array([(pixels(path) == 3).mean() for path in (tmp_path / "out/layouts").iterdir()])
+    mean, missed = got.mean(), abs(got - 0.4).mean()
+    wanted = f"{name}: asked for 0.4000 of the pixels, got {mean:.4f}, missed by {missed:.4f} (means)"
+    assert len(got) == 3 and wanted in capsys.readouterr().out
+
+
+def test_colours_of_no_class_on_request(checkpoint, untrained, drawn, tmp_path, capsys):
+    space = untrained.store.label_space
+    (tmp_path / "drawn").mkdir()
+    path = sorted((drawn / "colours").iterdir())[0]
+    colours = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    colours[4:6, :10] += np.where(colours[4:6, :10] > 127, -1, 1)
+    Image.fromarray(colours.astype(np.uint8)).save(tmp_path / "drawn/a.png")
+    assert "not in the label table" in refused(capsys, checkpoint, tmp_path / "out", "--layouts", tmp_path / "drawn")
+    run(checkpoint, tmp_path / "out", "--layouts", tmp_path / "drawn", "--nearest_class")
+    assert "a.png: 20 pixels of a colour that is no class" in capsys.readouterr().out
+    distances = ((colours[:, :, None] - space.colours.astype(int)) ** 2).sum(3)
+    assert (pixels(tmp_path / "out/layouts/a.png") == distances.argmin(2)).all()
+
+
+def test_sketches_that_say_nothing(checkpoint, drawn, tmp_path, capsys):
+    for name, labels, words in (
+        ("free", np.full((32, 64), 255, np.uint8), "every pixel is free"),
+        ("fixed", np.zeros((32, 64), np.uint8), "no pixel is free"),
+        ("small", np.zeros((8, 64), np.uint8), "8x64 pixels, wanted 32x64 or 16x32"),
+        ("unknown", np.eye(32, 64, dtype=np.uint8) * 55 + 200, "id 200"),
+    ):
+        (tmp_path / name).mkdir()
+        Image.fromarray(labels).save(tmp_path / name / "bad.png")
+        error = refused(capsys, checkpoint, tmp_path / "out", "--complete", tmp_path / name)
+        assert words in error and "bad.png" in error, error
+    assert not (tmp_path / "out").exists()

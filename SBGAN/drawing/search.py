@@ -1,0 +1,258 @@
+"""Search for layouts that keep what a person fixed, or that have the class shares asked for. Nothing is trained.
+
+From many latents the best are moved along the gradient of a cost. Pixel norm takes a latent's length, so the search
+stays on the sphere of radius sqrt(latent_dim), on which nearly all draws of training lie (Menon et al., *PULSE*, CVPR
+2020). Where a latent alone cannot say enough, the features of the generator's blocks get offsets: features have mean
+square 1, and the mean square of an offset is paid for.
+"""
+
+import math
+import re
+import unicodedata
+from dataclasses import dataclass
+
+import torch
+
+from datasets.errors import UserError
+from SBGAN.discretize import HardSample, argmax, resize
+from SBGAN.evaluation.layout_metrics import class_proportions
+from SPADE.engine.config import require
+from SPADE.engine.images import latents
+from SPADE.engine.step import frozen
+
+AT_ONCE = 32  # starts that are drawn together
+REACH = dict(moved_blocks=3, penalty=1.0)  # of the search for fixed pixels
+STEPS = 80
+TYPICAL = 0.1  # of the search for shares
+LATENT_RATE, OFFSET_RATE = 0.1, 0.05  # of Adam; both move what has mean square 1, and fall to 0 as a cosine
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search met that was cheapest."""
+
+    log_probabilities: torch.Tensor  # [N,C,h,w]
+    cost: torch.Tensor  # [N]
+
+    @property
+    def layouts(self):
+        """Arg-max, uint8 [N,1,h,w] on the CPU."""
+        return argmax(self.log_probabilities).cpu()
+
+    def or_cheaper(self, other: "Found") -> "Found":
+        """For each row the cheaper of both."""
+        rows = other.cost < self.cost
+        return Found(
+            torch.where(rows[:, None, None, None], other.log_probabilities, self.log_probabilities),
+            torch.where(rows, other.cost, self.cost),
+        )
+
+
+def log_probabilities(generator, z, offsets=()):
+    """Layouts of latents [N,latent_dim] at full resolution, [N,C,h,w]. offsets: to the features of the first blocks."""
+    x = z
+    for i, block in enumerate(generator.blocks):
+        x = block(x)  # [N,K,4*2^i,aspect*4*2^i]
+        if i < len(offsets):
+            x = x + offsets[i]
+    return generator.heads[-1](x).float().log_softmax(1)
+
+
+def no_offsets(generator, num: int, blocks: int) -> list:
+    """Zeros like the features after each of the first blocks."""
+    aspect = generator.arguments["aspect"]
+    biases = [block.conv2.bias for block in generator.blocks[:blocks]]
+    return [bias.new_zeros(num, len(bias), 4 << i, aspect * 4 << i) for i, bias in enumerate(biases)]
+
+
+def on_sphere(z):
+    """Each latent [N,D] at length sqrt(D)."""
+    return z * (math.sqrt(z.shape[1]) / z.norm(dim=1, keepdim=True))
+
+
+def best_starts(generator, cost, targets, seeds, starts: int):
+    """For each target the cheapest of so many latents of its seed, [N,D]."""
+    numbers = [(seed * starts + i) % 2**63 for seed in seeds for i in range(starts)]
+    z = latents(numbers, generator.latent_dim, targets.device)
+    targets = targets.repeat_interleave(starts, 0)
+    with torch.no_grad():
+        pairs = zip(z.split(AT_ONCE), targets.split(AT_ONCE), strict=True)
+        costs = torch.cat([cost(log_probabilities(generator, some), target) for some, target in pairs])
+    cheapest = costs.view(-1, starts).argmin(1) + torch.arange(len(seeds), device=z.device) * starts
+    return on_sphere(z[cheapest])
+
+
+def search(
+    generator,
+    cost,  # log-probabilities [N,C,h,w], targets [N,...] -> [N]
+    targets,  # [N,...]: one for each layout that is wanted
+    seeds,  # and as many seeds, each of the latents that its target is searched for from
+    starts: int = 32,  # of these, of which the cheapest goes on
+    steps: int = 100,
+    moved_blocks: int = 0,  # after so many of the generator's blocks features get offsets,
+    penalty: float = 0.0,  # whose mean squares cost so much
+    typical: float = 0.0,  # weight of 1 - cos of the angle between a latent and its start, a draw of the prior
+) -> Found:
+    start = best_starts(generator, cost, targets, seeds, starts)
+    with frozen(generator), torch.enable_grad():
+        z = start.clone().requires_grad_()
+        offsets = [zeros.requires_grad_() for zeros in no_offsets(generator, len(z), moved_blocks)]
+        moved = [(z, LATENT_RATE)] + [(offset, OFFSET_RATE) for offset in offsets]
+        optimizer = torch.optim.Adam([{"params": [value], "lr": rate} for value, rate in moved], betas=(0.9, 0.99))
+        falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
+        scores = log_probabilities(generator, z, offsets)
+        costs = cost(scores, targets)  # [N]
+        best = Found(scores.detach(), costs.detach())
+        for _ in range(steps):
+            paid = typical * (1 - torch.cosine_similarity(z, start))
+            for offset in offsets:
+                paid = paid + penalty * offset.square().mean((1, 2, 3))
+            optimizer.zero_grad()
+            (costs + paid).sum().backward()
+            optimizer.step()
+            falling.step()
+            with torch.no_grad():
+                z.copy_(on_sphere(z))
+            scores = log_probabilities(generator, z, offsets)
+            costs = cost(scores, targets)
+            best = best.or_cheaper(Found(scores.detach(), costs.detach()))
+    return best
+
+
+def fixed_counts(layouts, fixed, num_classes: int, rows: int, columns: int):
+    """How many fixed pixels of each class fall on each pixel of a coarser layout, float [N,C,rows,columns].
+
+    layouts: train ids uint8 [N,1,H,W]; fixed: bool [N,1,H,W]. Which pixel falls where is that of nearest resizing.
+    """
+    n, _, height, width = layouts.shape
+    row = torch.arange(height, device=layouts.device) * rows // height
+    column = torch.arange(width, device=layouts.device) * columns // width
+    cell = (row[:, None] * columns + column).expand(n, 1, height, width)
+    bins = torch.where(fixed, layouts, 0).long() * (rows * columns) + cell  # [N,1,H,W]
+    counts = torch.zeros(n, num_classes * rows * columns, device=layouts.device)
+    counts.scatter_add_(1, bins.flatten(1), fixed.flatten(1).float())
+    return counts.view(n, num_classes, rows, columns)
+
+
+def cross_entropy(log_probabilities, counts):
+    """Mean over the fixed pixels of -log p of their class, [N]. counts: `fixed_counts`."""
+    return -(counts * log_probabilities).sum((1, 2, 3)) / counts.sum((1, 2, 3))
+
+
+def misplaced(log_probabilities, wished):
+    """Sum of |share - wished share| over the classes that somebody wishes for, [N]; wished [N,C], NaN for the others.
+
+    Shares are those of the arg-max layout, exactly; their gradient is that of the soft one.
+    """
+    shares = HardSample.apply(log_probabilities, 1.0).mean((2, 3))  # [N,C]
+    return torch.where(wished.isnan(), 0.0, shares - wished.nan_to_num()).abs().sum(1)
+
+
+def complete(generator, layout, fixed, seeds, steps: int):
+    """Layouts that keep the fixed pixels and are likely elsewhere: uint8 [N,1,H,W]; float [N], see `agreement`.
+
+    layout: train ids uint8 [1,1,H,W], whatever they are where fixed, bool [1,1,H,W], is False.
+    """
+    count = int(fixed.sum())
+    if count in (0, fixed.numel()):
+        raise UserError(
+            f"the mask fixes {'all' if count else 'none'} of the {fixed.numel()} pixels, wanted some fixed and some "
+            f"free; {'free some, or invert the layout' if count else 'draw something'}"
+        )
+    alike = [tensor.expand(len(seeds), -1, -1, -1) for tensor in (layout, fixed)]
+    drawn = matching(generator, *alike, seeds, steps)
+    return torch.where(fixed, layout, drawn), agreement(drawn, layout, fixed)
+
+
+def matching(generator, layouts, fixed, seeds, steps: int):
+    """For each of uint8 [N,1,H,W] what the generator draws most like it where it is fixed, bool [N,1,H,W]."""
+    classes, rows, aspect = (generator.arguments[key] for key in ("out_channels", "max_resolution", "aspect"))
+    counts = fixed_counts(layouts, fixed, classes, rows, rows * aspect)  # [N,C,h,w]
+    device = next(generator.parameters()).device
+    found = search(generator, cross_entropy, counts.to(device), seeds, steps=steps, **REACH)
+    return resize(found.layouts, *layouts.shape[2:])
+
+
+def agreement(drawn, layouts, fixed):
+    """Share of the fixed pixels that have their class, float [N]."""
+    return ((drawn == layouts) & fixed).sum((1, 2, 3)) / fixed.sum((1, 2, 3))
+
+
+def with_shares(generator, wished, seeds, steps: int):
+    """Layouts uint8 [N,1,h,w], one for each seed, whose classes have nearly the shares wished, see `misplaced`, [C]."""
+    device = next(generator.parameters()).device
+    found = search(generator, misplaced, wished.to(device).expand(len(seeds), -1), seeds, steps=steps, typical=TYPICAL)
+    return found.layouts
+
+
+# --- Class shares that a person asks for, in words: 'car>0.05,sky<=0.3' to choose by, 'car=0.1' to steer to ---
+
+SIGNS = {">": torch.gt, ">=": torch.ge, "<": torch.lt, "<=": torch.le}
+WHERE_FORM = "CLASS>SHARE (or >=, <, <=), such as car>0.05"
+SHARES_FORM = "CLASS=SHARE, such as car=0.1"
+
+
+def parse_where(text: str, names) -> list[tuple[int, str, float]]:
+    """'car>0.05,sky<=0.3' -> [(train id, sign, share)]"""
+    return parse_terms(text, names, "where", "[<>]=?", WHERE_FORM)
+
+
+def parse_shares(text: str, names) -> dict[str, float]:
+    """'car=0.1,sky=0.3' -> {class: share}"""
+    terms = parse_terms(text, names, "shares", "=", SHARES_FORM)
+    require(terms, "shares", repr(text), SHARES_FORM, "name a class")
+    classes = [names[train_id] for train_id, _, _ in terms]
+    twice = next((name for name in classes if classes.count(name) > 1), None)
+    require(twice is None, "shares", f"{text}, where {twice} occurs twice", "one share for each class", "leave one out")
+    shares = {names[train_id]: share for train_id, _, share in terms}
+    wished_shares(shares, names)
+    return shares
+
+
+def wished_shares(shares: dict, names) -> torch.Tensor:
+    """{class: share} -> float [C], NaN for classes that may have any share. Raises UserError."""
+    names = list(names)
+    wished = torch.full((len(names),), torch.nan)
+    for name, share in shares.items():
+        require(name in names, "shares", name, f"a class: {'; '.join(names)}", "take one of these")
+        require(0 <= share <= 1, "shares", f"{name}={share}", SHARES_FORM, "write it so, with a share from 0 to 1")
+        wished[names.index(name)] = share
+    total = sum(shares.values())
+    require(shares and total <= 1 + 1e-6, "shares", f"{total:g} in sum", "at most 1", "ask for less")
+    wanted = "1 where every class has one"
+    require(len(shares) < len(names) or total > 1 - 1e-6, "shares", f"{total:g} in sum", wanted, "leave a class out")
+    return wished
+
+
+def parse_terms(text: str, names, flag: str, sign: str, form: str) -> list[tuple[int, str, float]]:
+    """Names may have commas and signs in them. sign: a regular expression; form: what is wanted, in words."""
+    text, names = unicodedata.normalize("NFC", text), [unicodedata.normalize("NFC", name).strip() for name in names]
+    known = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    term = re.compile(rf"[\s,]*({known})\s*({sign})\s*(\d*\.?\d+(?:e-?\d+)?)\s*(?=,|$)")
+    terms, end = [], 0
+    while text[end:].strip(" ,"):
+        found = term.match(text, end)
+        if not found:
+            wrong = text[end:].strip(" ,")
+            name = re.match(rf"(.+?)\s*{sign}", wrong)
+            require(not name or name[1] in names, flag, name and name[1],
+                    f"a class: {'; '.join(names)}", "take one of these")  # fmt: skip
+            refuse_share(flag, wrong, form)
+        if float(found[3]) > 1:
+            refuse_share(flag, found[0].strip(" ,"), form)
+        terms.append((names.index(found[1]), found[2], float(found[3])))
+        end = found.end()
+    return terms
+
+
+def refuse_share(flag: str, term: str, form: str):
+    require(False, flag, term, form, "write it so, with a share from 0 to 1")
+
+
+def fits(layouts, terms, num_classes):
+    """Finds the layouts, of uint8 [N,1,h,w], that meet all terms: bool [N]."""
+    shares = class_proportions(layouts, num_classes)
+    kept = torch.ones(len(layouts), dtype=torch.bool)
+    for train_id, sign, share in terms:
+        kept &= SIGNS[sign](shares[:, train_id], share)
+    return kept
