@@ -78,13 +78,13 @@ def share_offsets(log_probabilities, steps: int = 80):
     are the dual variables of the optimal transport of the P pixels to classes of given shares: they minimise the mean
     of max_c(log p_c + b_c) less the sum of share_c b_c, whose gradient is the difference of the shares.
     """
-    pixels, num_classes = log_probabilities.shape
-    wanted = log_probabilities.double().exp().mean(0)
-    offsets = torch.zeros(num_classes, dtype=log_probabilities.dtype, device=log_probabilities.device)
-    least = 1 / pixels  # a class of no pixel is wanted no more
+    pixels = len(log_probabilities)
+    wanted = log_probabilities.exp().mean(0)
+    offsets = torch.zeros_like(wanted)
+    each = torch.full_like(log_probabilities[:, 0], 1 / pixels)
     for step in range(steps):
-        found = torch.bincount((log_probabilities + offsets).argmax(1), minlength=num_classes) / pixels
-        ratio = ((wanted + least) / (found + least)).log().to(offsets)
+        found = torch.zeros_like(wanted).scatter_add_(0, (log_probabilities + offsets).argmax(1), each)
+        ratio = ((wanted + 1 / pixels) / (found + 1 / pixels)).log()  # a class of no pixel is wanted no more
         offsets += ratio.clamp(-1, 1) / (2 + step / 8)  # in steps that shrink, or it would go to and fro
     return offsets - offsets.mean()
 
