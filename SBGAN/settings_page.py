@@ -15,6 +15,7 @@ PROGRAMS = {  # module: what makes its parser, or its settings
     "SBGAN.train_segmenter": "SegmenterSettings",
     "SBGAN.evaluate": "EvaluationSettings",
     "SBGAN.generate": "GenerationSettings",
+    "SBGAN.app": "PageSettings",
     "SBGAN.report": "make_parser",
     "SBGAN.export": "ExportSettings",
     "SBGAN.import_released": "ImportSettings",
