@@ -29,7 +29,7 @@ class HardSample(torch.autograd.Function):
 
 
 def exponential_noise(shape, device):
-    """What `straight_through` draws with, float [N,C,h,w], channels last as the layouts are."""
+    """The noise of `straight_through`, float [N,C,h,w], channels last as the layouts are."""
     noise = torch.empty(shape, device=device, memory_format=torch.channels_last)
     return noise.exponential_()
 
@@ -60,9 +60,33 @@ def plain_straight_through(log_probabilities, exponential):
     return hard - soft.detach() + soft
 
 
-def argmax(log_probabilities):
-    """The most probable class of each pixel, [N,C,h,w] -> uint8 labels [N,1,h,w]. Also reads one-hot layouts."""
+def argmax(log_probabilities, offsets=None):
+    """The most probable class of each pixel, [N,C,h,w] -> uint8 labels [N,1,h,w]. Also reads one-hot layouts.
+
+    offsets [C]: added to the log-probabilities of each class, see `share_offsets`.
+    """
+    if offsets is not None:
+        log_probabilities = log_probabilities + offsets.view(-1, 1, 1)
     return log_probabilities.argmax(1, keepdim=True).to(torch.uint8)
+
+
+@torch.no_grad()
+def share_offsets(log_probabilities, steps: int = 80):
+    """What to add to a class's log-probability so that arg-max has the shares of the probabilities: [P,C] -> [C].
+
+    Plain arg-max leaves out what is nowhere the likeliest, though it often might be: poles, signs, people. The offsets
+    are the dual variables of the optimal transport of the P pixels to classes of given shares: they minimise the mean
+    of max_c(log p_c + b_c) less the sum of share_c b_c, whose gradient is the difference of the shares.
+    """
+    pixels = len(log_probabilities)
+    wanted = log_probabilities.exp().mean(0)
+    offsets = torch.zeros_like(wanted)
+    each = torch.full_like(log_probabilities[:, 0], 1 / pixels)
+    for step in range(steps):
+        found = torch.zeros_like(wanted).scatter_add_(0, (log_probabilities + offsets).argmax(1), each)
+        ratio = ((wanted + 1 / pixels) / (found + 1 / pixels)).log()  # a class of no pixel is wanted no more
+        offsets += ratio.clamp(-1, 1) / (2 + step / 8)  # in steps that shrink, or it would go to and fro
+    return offsets - offsets.mean()
 
 
 def resize(layout, height: int, width: int):

@@ -1,6 +1,11 @@
-r"""python -m SBGAN.evaluate: scores and pictures of any checkpoint; the rows are those of the evaluation in training.
+r"""python -m SBGAN.evaluate: scores and pictures of any training; the rows are those of the evaluation in training.
+
+A run of stage 3 that is given by its name is scored before and after fine-tuning.
 
 Examples:
+    python -m SBGAN.evaluate --name camvid_finetune
+    python -m SBGAN.evaluate --name camvid_finetune --epoch 2 --num_eval 101 --repeats 3
+    python -m SBGAN.evaluate --name camvid_spade --epoch 6 --no_fid
     python -m SBGAN.evaluate --checkpoint weights/camvid_finetune/finetune_3.pt
     python -m SBGAN.evaluate --checkpoint weights/camvid_layout/layout_1288.pt \
         --spade_checkpoint weights/camvid_spade/spade_12.pt --repeats 3 --no_fid
@@ -11,64 +16,120 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from datasets.errors import exit_on_user_error
+from datasets.errors import UserError, exit_on_user_error
 from SBGAN.drawing.sheets import contact_sheet
 from SBGAN.evaluation.copies import copies_picture, copy_check, nearest_items
-from SBGAN.evaluation.released_fid import add_fid_released, imagenet_inception
-from SBGAN.evaluation.scenes import score_sets
+from SBGAN.evaluation.scenes import add_fid_released, imagenet_inception, score_sets
 from SBGAN.model import Model, assemble, read
+from SBGAN.stages import FINETUNE, SPADE, STAGES
+from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
+from SPADE.engine.checkpoint import Checkpoint, data_record, stored_data
 from SPADE.engine.config import require, setting
-from SPADE.engine.data import stored_data
 from SPADE.engine.device import keep_freed_memory, pick
-from SPADE.engine.distributed import from_first, start
+from SPADE.engine.distributed import from_first, rank, start, together
 from SPADE.engine.images import save_png
-from SPADE.engine.watch import together
-from SPADE.evaluation.metrics import Evaluation
-from SPADE.evaluation.record import finish, make_record, make_results, warnings_in_the_record, writing_results
-from SPADE.evaluation.scores import against_reference, begin, draw_from_noise, score_floor, score_real_layouts
-from SPADE.evaluation.segmentation import score_real_pairs, test_split
-from SPADE.evaluation.settings import ScoringSettings, check_samples
+from SPADE.evaluation.metrics import Evaluation, score_real_pairs, test_split
+from SPADE.evaluation.scores import (
+    against_reference,
+    begin,
+    draw_from_noise,
+    finish,
+    make_record,
+    make_results,
+    score_floor,
+    score_real_layouts,
+    warnings_in_the_record,
+    writing_results,
+)
 from SPADE.segmenter import open_segmenter
+from SPADE.settings import ScoringSettings, check_samples
 
 COPIES = 500  # at most so many samples are looked for in the training data
 
 
 @dataclass(frozen=True, kw_only=True)
-class SceneScoring(ScoringSettings):
-    """Flags of every program that scores samples from noise."""
-
+class EvaluationSettings(ScoringSettings):
+    name: str | None = setting(None, "a run of any stage, whose checkpoints are in WEIGHTS/NAME; or")
+    checkpoint: str | None = setting(None, "a file of stage 1, 2 or 3, or of the RGB baseline")
+    spade_checkpoint: str | None = setting(None, "with one of stage 1: SPADE's of stage 2, and both are scored as one")
+    epoch: int | None = setting(None, "the run's epoch (stages 2 and 3); default the latest", at_least=0)
+    pro_iter: int | None = setting(None, "the run's iteration (stage 1, baseline); default the latest", at_least=0)
+    weights: str = setting("weights", "folder of all checkpoints")
     repeats: int = setting(1, "sets of samples; scores become their mean, beside their standard deviation", at_least=1)
     fid_released: bool = setting(False, "also as the released code did, for the published table alone")
     released_weights: str | None = setting(None, "torchvision's Inception for it; default: cache, else download")
     copy_check: bool = setting(True, "look for the nearest training layouts and images (--no_copy_check: do not)")
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvaluationSettings(SceneScoring):
-    checkpoint: str = setting(help="file of stage 1, 2 or 3, or of the RGB baseline")
-    spade_checkpoint: str | None = setting(None, "with one of stage 1: SPADE's of stage 2, and both are scored as one")
-
-
-def check(config: SceneScoring):
+def check(config: EvaluationSettings):
+    """Raises UserError."""
     check_samples(config, sets=config.repeats)
+    one = bool(config.name) != bool(config.checkpoint)
+    require(one, "name", config.name, "given, or --checkpoint is, not both", "say which training to score")
+    for flag in ("epoch", "pro_iter"):
+        found = getattr(config, flag)
+        require(config.name or found is None, flag, found, "given with --name alone", "leave it out")
+    require(config.checkpoint or config.spade_checkpoint is None, "spade_checkpoint", config.spade_checkpoint,
+            "given with --checkpoint alone", "name stage 1's file by --checkpoint")  # fmt: skip
 
 
-def run(path: Path, config: SceneScoring, folder: Path, spade_path: Path | None = None) -> dict:
-    """Scores one checkpoint of any stage, or one of stage 1 with one of stage 2. Returns the record."""
+def run(config: EvaluationSettings) -> dict:
+    """Scores one training, or a layout GAN with a SPADE. Returns the record."""
     check(config)
-    checkpoints = read(path, spade_path)
+    path = newest_of_run(config) if config.name else Path(config.checkpoint)
+    checkpoints = read(path, config.spade_checkpoint)
     store = stored_data(checkpoints[-1].content, checkpoints[-1].path, config.store)
     device = start(pick(config.device))
     if device.type == "cpu":
         keep_freed_memory()
-    model = assemble(checkpoints, device, config.ema)
+    if config.name and checkpoints[0].stage == FINETUNE.name:
+        models, files = before_and_after(*checkpoints, device, config.ema)
+    else:
+        model = assemble(checkpoints, device, config.ema)
+        models, files = {"": model}, model.files
     with together():
-        return evaluate({"": model}, model.files, config, store, folder, weights=path.parent)
+        return evaluate(models, files, config, store, results_folder(config, path), weights=path.parent)
+
+
+def newest_of_run(config: EvaluationSettings) -> Path:
+    """The checkpoint of the run and of the number that flags name. Raises UserError."""
+    folder = Path(config.weights) / config.name
+    stages = [stage for stage in STAGES.values() if any(folder.glob(f"{stage.prefix}_*.pt"))]
+    if not stages:
+        wanted = " or ".join(f"{stage.prefix}_*.pt" for stage in STAGES.values())
+        raise UserError(f"no checkpoint {wanted} in {folder}; run the stage that writes it first")
+    flag, other = ("epoch", "pro_iter") if stages[0] in (FINETUNE, SPADE) else ("pro_iter", "epoch")
+    found = getattr(config, other)
+    require(found is None, other, found, f"--{flag} for {stages[0].prefix}_*.pt in {folder}", "take that flag")
+    return checkpoint.newest(folder, stages[0].prefix, getattr(config, flag), flag)
+
+
+def before_and_after(joined: Checkpoint, device, averaged: bool) -> tuple[dict, dict]:
+    """Models of a fine-tuning and of what it started from, if that is there; what the record says of their files."""
+    origin = {name: Path(file) for name, file in joined.content.get("origin", {}).items()}
+    models, files = {}, {FINETUNE.name: joined.described(averaged)}
+    if origin and all(file.is_file() for file in origin.values()):
+        pair = read(origin["layout"], origin["spade"])
+        models["before fine-tuning"] = assemble(pair, device, averaged)
+        files |= {name: file.described(averaged) for name, file in zip(("layout", "spade"), pair, strict=True)}
+    elif rank() == 0:
+        print(f"{' or '.join(map(str, origin.values())) or 'What it started from'} is gone: no scores of that")
+    models["fine-tuned"] = assemble([joined], device, averaged)
+    return models, files
+
+
+def results_folder(config: EvaluationSettings, path: Path) -> Path:
+    if config.name:
+        return Path(config.results) / config.name
+    name = path.stem + (f"+{Path(config.spade_checkpoint).stem}" if config.spade_checkpoint else "")
+    return Path(config.results) / (path.resolve().parent.name or "checkpoint") / name
 
 
 @warnings_in_the_record()
-def evaluate(models: dict[str, Model], files: dict, config: SceneScoring, store, folder: Path, weights: Path) -> dict:
+def evaluate(
+    models: dict[str, Model], files: dict, config: EvaluationSettings, store, folder: Path, weights: Path
+) -> dict:
     """Scores models ("" for a single one, else names) side by side, each kind of row for all of them.
 
     files: what the record says of their checkpoints; weights: the run's folder, whose metrics.jsonl gets a line.
@@ -80,7 +141,7 @@ def evaluate(models: dict[str, Model], files: dict, config: SceneScoring, store,
             "left out for a checkpoint of one stage", "it scores images of generated layouts")  # fmt: skip
     require(not config.segmenter or last.spade_generator, "segmenter", "given",
             "left out for a checkpoint without pairs", "it scores images of layouts")  # fmt: skip
-    segmenter = open_segmenter(config, store, last.device)
+    segmenter = open_segmenter(config, data_record(store), last.device)
     evaluation = begin(config, store, last.device, last.image_height, config.seed)
     evaluation = replace(evaluation, segmenter=segmenter)
     inception = imagenet_inception(config.released_weights, last.device) if config.fid_released else None
@@ -130,8 +191,8 @@ def score_generated(model: Model, inception, evaluation: Evaluation) -> tuple[di
     return row, samples
 
 
-def write_copy_check(samples: dict, config: SceneScoring, store, folder: Path) -> dict:
-    """Its numbers for the record; the picture and the list go to the folder."""
+def write_copy_check(samples: dict, config: EvaluationSettings, store, folder: Path) -> dict:
+    """Returns the check's numbers for the record; its picture and list go to the folder."""
     layouts, images = (samples[name][:COPIES] if name in samples else None for name in ("layouts", "images"))
     record, found = copy_check(layouts, images, store)
     with writing_results(folder):
@@ -143,10 +204,7 @@ def write_copy_check(samples: dict, config: SceneScoring, store, folder: Path) -
 
 @exit_on_user_error
 def main(arguments=None):
-    config = settings.parse(EvaluationSettings, arguments, "SBGAN.evaluate", __doc__)
-    path, spade_path = Path(config.checkpoint), config.spade_checkpoint and Path(config.spade_checkpoint)
-    name = path.stem if spade_path is None else f"{path.stem}+{spade_path.stem}"
-    run(path, config, Path(config.results) / (path.resolve().parent.name or "checkpoint") / name, spade_path)
+    run(settings.parse(EvaluationSettings, arguments, "SBGAN.evaluate", __doc__))
 
 
 if __name__ == "__main__":

@@ -17,24 +17,25 @@ from tqdm import tqdm
 
 from datasets.errors import UserError, exit_on_user_error
 from SBGAN.drawing import search
-from SBGAN.drawing.files import Files, Writer, check_folder, replacing, write_png
+from SBGAN.drawing.files import FORMATS, Files, Writer, check_folder, raw_ids_of, replacing, write_png
 from SBGAN.drawing.given_layouts import KINDS, read_layouts, read_sketches, read_style
-from SBGAN.drawing.sample import truncated
+from SBGAN.drawing.search import fits, parse_shares, parse_where, wished_shares
 from SBGAN.drawing.sheets import save_animation, walk_frames
-from SBGAN.drawing.wishes import fits, parse_shares, parse_where, wished_shares
-from SBGAN.model import Model, load
+from SBGAN.drawing.trusted import Trust, check_trust, open_trust, write_pairs
+from SBGAN.model import Model, load, truncated
 from SPADE.engine import config as settings
 from SPADE.engine.config import require, setting
 from SPADE.engine.device import keep_freed_memory, pick
-from SPADE.engine.distributed import from_first, rank, start, total, world_size
+from SPADE.engine.distributed import from_first, rank, start, together, total, world_size
 from SPADE.engine.images import colour_layouts, enlarge, sheet
-from SPADE.engine.watch import together
+from SPADE.modulation import resize
+from SPADE.settings import SegmenterFile
 
 ALONE = ("grid", "interpolate", "layouts", "complete", "invert", "shares")  # flags of which one is given at most
 
 
-@dataclass(frozen=True)
-class GenerationSettings:
+@dataclass(frozen=True, kw_only=True)
+class GenerationSettings(SegmenterFile):
     checkpoint: str = setting(help="of stage 3; or of stage 1, with --spade_checkpoint; or of stage 2, with --layouts")
     out: str = setting(help="folder for images, layouts (index: train id, palette: the classes' colours), colours and "
                        "raw_ids; new or empty")  # fmt: skip
@@ -70,6 +71,20 @@ class GenerationSettings:
     nearest_class: bool = setting(False, "read colours that are no class as the nearest one; their pixels are counted")
     shares: str = setting("", "steer samples to such shares of the pixels: 'pedestrian=0.05,car=0.1'")
     steps: int = setting(search.STEPS, "of the search that --complete, --invert and --shares make", at_least=0)
+    format: str = setting(
+        "plain", "of the files: images, layouts, colours and raw_ids; Cityscapes' folders and names; or "
+        "mmsegmentation's images and annotations", choices=tuple(FORMATS),
+    )  # fmt: skip
+    keep_aligned: float | None = setting(
+        None, "keep only pairs of which the --segmenter sees that share of the pixels as the layout says",
+        at_least=0, at_most=1,
+    )  # fmt: skip
+    keep_aligned_by: str = setting("pixel", "that share of all pixels, or of each class's", choices=("pixel", "class"))
+    doubtful: str | None = setting(
+        None, "what is written where the --segmenter finds the layout's class least likely (255 where the label table "
+        "has no unknown class)", choices=("unknown",),
+    )  # fmt: skip
+    doubtful_share: float = setting(0.1, "of each class's pixels that this is", at_least=0, at_most=1)
     style: str | None = setting(None, "image whose style all images get (models with a style encoder)")
 
 
@@ -84,6 +99,7 @@ def check(config):
     given = next((flag for flag in ("layouts", "complete", "invert") if getattr(config, flag)), None)
     require(config.truncation == 1 or given is None, "truncation", config.truncation,
             f"left out beside --{given}", "what is drawn there is not from noise alone")  # fmt: skip
+    check_trust(config)
 
 
 def parse_grid(text: str) -> tuple[int, int]:
@@ -104,39 +120,37 @@ def batches(items, size: int):
         yield items[i : i + size]
 
 
-def generate_samples(model: Model, config, style) -> int:
+def generate_samples(model: Model, config, style, trust: Trust | None) -> int:
     """Writes the samples of this process; returns how many were kept."""
     terms = parse_where(config.where, model.label_space.names)
     seeds = range(config.seed + rank(), config.seed + config.num, world_size())
     kept = 0
     with Writer() as writer, truncated(model.layout_generator, config.truncation), bar(len(seeds)) as progress:
-        files = Files(Path(config.out), model, writer)
+        files = Files(Path(config.out), model, writer, config.format)
         for some in batches(seeds, config.batch_size):
             layouts = model.sample_layouts(some)
             chosen = fits(layouts, terms, model.label_space.num_classes).nonzero()[:, 0].tolist()
             names = [some[i] for i in chosen]
             images = model.render(layouts[chosen], names, style) if chosen else []
-            for name, layout, image in zip(names, layouts[chosen], images, strict=True):
-                files.write(f"{name:08d}", layout, image)
-            kept += len(chosen)
+            kept += write_pairs(files, trust, [f"{name:08d}" for name in names], layouts[chosen], images)
             progress.update(len(some))
     return kept
 
 
-def render_layouts(model: Model, config, style) -> int:
-    """Writes this process's share of the given layouts and their images; returns how many these are."""
-    given = list(read_layouts(Path(config.layouts), model, config.layout_kind, config.nearest_class).items())
+def render_layouts(model: Model, config, style, given: dict, trust: Trust | None) -> int:
+    """Writes this process's share of the given layouts and their images; returns how many were kept."""
+    given = list(given.items())
     mine = sorted(range(len(given))[rank() :: world_size()], key=lambda i: given[i][1].shape)
+    kept = 0
     with Writer() as writer, bar(len(mine)) as progress:
-        files = Files(Path(config.out), model, writer)
+        files = Files(Path(config.out), model, writer, config.format)
         for _, alike in itertools.groupby(mine, key=lambda i: given[i][1].shape):  # a batch has one size
             for some in batches(list(alike), config.batch_size):
                 layouts = torch.cat([given[i][1] for i in some])
                 images = model.render(layouts, [config.seed + i for i in some], style)
-                for i, layout, image in zip(some, layouts, images, strict=True):
-                    files.write(given[i][0], layout, image)
+                kept += write_pairs(files, trust, [given[i][0] for i in some], layouts, images)
                 progress.update(len(some))
-    return len(mine)
+    return kept
 
 
 def steer_samples(model: Model, config, style) -> str:
@@ -146,7 +160,7 @@ def steer_samples(model: Model, config, style) -> str:
     mine = list(batches(range(config.seed, config.seed + config.num), config.batch_size))[rank() :: world_size()]
     sums = torch.zeros(2, len(names), dtype=torch.float64)  # of shares, of their distances to what was asked
     with Writer() as writer, truncated(model.layout_generator, config.truncation), bar(sum(map(len, mine))) as progress:
-        files = Files(Path(config.out), model, writer)
+        files = Files(Path(config.out), model, writer, config.format)
         for seeds in mine:
             layouts, got = model.shares(wished, len(seeds), seeds[0], config.steps)
             for seed, layout, image in zip(seeds, layouts, model.render(layouts, seeds, style), strict=True):
@@ -166,7 +180,7 @@ def complete_sketches(model: Model, config, style):
     sketches = list(read_sketches(Path(config.complete), model, config.layout_kind, config.nearest_class).items())
     mine = sketches[rank() :: world_size()]
     with Writer() as writer, bar(len(mine) * config.num) as progress:
-        files = Files(Path(config.out), model, writer)
+        files = Files(Path(config.out), model, writer, config.format)
         for name, (layout, fixed) in mine:
             met = []
             for some in batches(range(config.seed, config.seed + config.num), config.batch_size):
@@ -183,7 +197,7 @@ def invert_layouts(model: Model, config, style):
     given = read_layouts(Path(config.invert), model, config.layout_kind, config.nearest_class)
     mine = list(given.items())[rank() :: world_size()]
     with Writer() as writer, bar(len(mine)) as progress:
-        files = Files(Path(config.out), model, writer)
+        files = Files(Path(config.out), model, writer, config.format)
         for name, layout in mine:
             drawn, agreement = model.invert(layout, config.seed, config.steps)
             files.write(name, drawn[0], model.render(drawn, [config.seed], style)[0])
@@ -238,6 +252,8 @@ def draw(config: GenerationSettings, model: Model):
         raise UserError(f"{config.checkpoint} draws no layouts (stage 2); take one of stage 3, or pass --layouts")
     if model.spade_generator is None:
         raise UserError(f"{config.checkpoint} draws no images (stage 1); add --spade_checkpoint, one of stage 2")
+    has_ids = config.format != "cityscapes" or raw_ids_of(model.label_space) is not None
+    require(has_ids, "format", config.format, "plain or mmseg where classes have no raw ids", "take one of these")
     style = read_style(Path(config.style), model) if config.style else None
     out = Path(config.out)
     if config.grid is not None or config.interpolate is not None:
@@ -252,16 +268,42 @@ def draw(config: GenerationSettings, model: Model):
         made = ""
     elif config.shares:
         made = steer_samples(model, config, style)
-    elif config.layouts is not None:
-        made = f"{int(total(torch.tensor(render_layouts(model, config, style))))} layouts rendered, "
     else:
-        kept = int(total(torch.tensor(generate_samples(model, config, style))))
-        if not kept:
-            raise UserError(f"--where {config.where} fits none of {config.num} samples; raise --num or ask for less")
-        made = f"{kept} of {config.num} samples kept, " if config.where else ""
+        made = draw_pairs(config, model, style)
     if rank() == 0:
         describe(config, model)
         print(f"{made}written to {out}")
+
+
+def draw_pairs(config, model: Model, style) -> str:
+    """Writes samples, or images of given layouts; returns what is to be said of it."""
+    given, size = None, (model.data["height"], model.data["width"])
+    if config.layouts is not None:
+        given = read_layouts(Path(config.layouts), model, config.layout_kind, config.nearest_class)
+
+    def some_pairs(num):
+        """Of those that will be written: layouts of the images' size, images."""
+        seeds = range(config.seed, config.seed + num)
+        if given is not None:
+            layouts = torch.cat([resize(layout, *size) for layout in [*given.values()][:num]])
+        else:
+            with truncated(model.layout_generator, config.truncation):
+                layouts = resize(model.sample_layouts(seeds), *size)
+        return layouts, model.render(layouts, seeds[: len(layouts)], style)
+
+    trust = open_trust(config, model, some_pairs)
+    if given is not None:
+        kept, count = render_layouts(model, config, style, given, trust), len(given)
+    else:
+        kept, count = generate_samples(model, config, style, trust), config.num
+    kept = int(total(torch.tensor(kept)))
+    filters = [f"--where {config.where}"] if config.where else []
+    filters += [f"--keep_aligned {config.keep_aligned:g}"] if config.keep_aligned is not None else []
+    if not kept:
+        raise UserError(f"{' and '.join(filters)} fits none of {count} samples; ask for less, or draw more")
+    if filters:
+        return f"{kept} of {count} samples kept ({100 * kept / count:.0f} %), "
+    return f"{kept} layouts rendered, " if given is not None else ""
 
 
 def draw_picture(config, model: Model, style, out: Path):

@@ -13,7 +13,8 @@ from datasets.labels import one_hot
 from datasets.reader import Reader
 from SBGAN import discretize
 from SBGAN import losses as layout_losses
-from SPADE import augmentation, objectives
+from SPADE import augmentation
+from SPADE import losses as image_losses
 from SPADE.engine import loop
 from SPADE.engine.device import to_device
 from SPADE.engine.distributed import rank, world_size
@@ -39,7 +40,7 @@ class Networks:
         return {k: v for k, v in vars(self).items() if v is not None and k != "vgg"}
 
     def drawing(self) -> dict:
-        """Those that learn and that a sample is made with."""
+        """The networks that learn and that a sample is made with."""
         learning = {k: v for k, v in self.saved().items() if next(v.parameters()).requires_grad}
         return {k: v for k, v in learning.items() if "discriminator" not in k}
 
@@ -71,7 +72,7 @@ def real_classes(networks, num: int, device):
 
 
 def behind_augmentation(critic, config, noise, image_channels: int = 3):
-    """What judges in the critic's place; image_channels: 0 for that of layouts."""
+    """The critic behind the augmentation; image_channels: 0 for that of layouts."""
     draws = noise.get("augmentation")
     return augmentation.augmented(critic, augmentation.parse_kinds(config.augment), draws, image_channels)
 
@@ -113,9 +114,9 @@ def generator_terms(networks, config, labels, images, noise) -> dict:
     terms["gan_generated"] = config.lambda_D2 * hinge_generator(of_fake)
     if config.train_spade:
         # SPADE sums the divergence over the batch, where all else is a mean.
-        weights = objectives.Weights(config.lambda_feat, config.lambda_vgg, config.lambda_kld * config.batch_size)
+        weights = image_losses.Weights(config.lambda_feat, config.lambda_vgg, config.lambda_kld * config.batch_size)
         critic = behind_augmentation(n.image_discriminator, config, noise)
-        on_real = objectives.generator_losses(
+        on_real = image_losses.generator_losses(
             n.spade_generator, critic, labels, images, weights, n.encoder, noise["encoder"], n.vgg
         )
         terms |= {f"{name}_real_layout": value for name, value in on_real.items()}
@@ -140,7 +141,7 @@ def discriminator_terms(networks, config, labels, images, noise, step: int = 1) 
     if config.train_spade:
         mix = noise.get("real_classes"), config.lambda_labelmix
         critic = behind_augmentation(n.image_discriminator, config, noise)
-        on_real = objectives.discriminator_losses(
+        on_real = image_losses.discriminator_losses(
             n.spade_generator, critic, labels, images, n.encoder, noise["encoder"], *mix
         )
         terms |= {f"{name}_real_layout": value for name, value in on_real.items()}
@@ -277,13 +278,24 @@ def train(
         return losses | descend(terms, parts, *of_discriminators, kind="discriminator/")
 
     generators = state.shown("layout_generator"), state.shown("spade_generator")
+    total = pretraining + (config.niter + config.niter_decay) * epoch_images
     training = loop.Training(
-        total=pretraining + (config.niter + config.niter_decay) * epoch_images,
+        total=total,
         state=state,
         schedule=schedule,
         update=update,
         pictures=lambda step: {"generated_and_real": pictures(*generators)},
         evaluate=lambda step: score(*generators, state.images_seen),
-        heaviest=pretraining,
+        heaviest=heaviest(config, pretraining, total),
     )
     return loop.train(config, folder, training, device)
+
+
+def heaviest(config, pretraining: int, total: int) -> int:
+    """Images seen before a step that takes as much memory as any: all train, and R1 of the layouts is due, if it is."""
+    if config.train_layout and config.layout_loss == "r1":
+        period = layout_losses.R1_EVERY * config.batch_size
+        due = -(-pretraining // period) * period
+        if due < total:
+            return due
+    return pretraining

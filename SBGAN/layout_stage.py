@@ -3,6 +3,7 @@
 What differs between the two is handed in as a `Domain` of functions. Karras et al., ICLR 2018; Azadi et al. 2019.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -10,13 +11,13 @@ from pathlib import Path
 
 import torch
 
+from datasets.errors import UserError
 from datasets.labels import one_hot
 from datasets.reader import Reader
 from SBGAN import discretize
 from SBGAN.drawing.sheets import layouts_sheet
 from SBGAN.evaluation.scenes import score_layouts
-from SBGAN.losses import discriminator_losses, generator_losses, layout_entropy
-from SBGAN.schedule import iteration_at, phase_at, total_images
+from SBGAN.losses import R1_EVERY, discriminator_losses, generator_losses, layout_entropy, r1_is_due
 from SBGAN.stages import LAYOUT_GAN
 from SPADE.augmentation import augmented, draw, parse_kinds
 from SPADE.engine import loop
@@ -25,15 +26,14 @@ from SPADE.engine.distributed import rank, world_size
 from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.state import TrainingState, averaged_copy
 from SPADE.engine.step import Step, adam, every, frozen, micro_batches
-from SPADE.evaluation.record import flat_scores, record_in_training
-from SPADE.evaluation.scores import begin
+from SPADE.evaluation.scores import begin, flat_scores, record_in_training
 
 CLASS_AXES = {r"generator\.heads\.\d+": 0, r"discriminator\.inputs\.\d+": 1}
 
 
 @dataclass(frozen=True)
 class Domain:
-    """What the training does not know about layouts and images."""
+    """Everything that the training does not know about layouts and images."""
 
     stage: str  # written into the checkpoints
     prefix: str  # of their file names
@@ -89,7 +89,7 @@ def plan(images_seen: int, config, phases) -> Step:
 def train(config, phases, data, generator, discriminator, domain: Domain, device) -> Path:
     """Trains through all phases; returns the last checkpoint's path.
 
-    config: ProgressiveSettings; data: what the checkpoints say of the data set.
+    config: LayoutSettings; data: what the checkpoints say of the data set.
     """
     # --- What there is already ---
     folder = RunFolder(config, domain.prefix, domain.stage)
@@ -139,7 +139,6 @@ def train(config, phases, data, generator, discriminator, domain: Domain, device
         phase, alpha = phase_at(phases, step.images_seen)
         return state.shown("generator"), phase.resolution, alpha
 
-    widest = max(phases, key=lambda phase: phase.resolution**2 * phase.batch_size)
     training = loop.Training(
         total=total_images(phases),
         state=state,
@@ -147,9 +146,24 @@ def train(config, phases, data, generator, discriminator, domain: Domain, device
         update=update,
         pictures=lambda step: {"generated": domain.pictures(*shown_at(step))},
         evaluate=lambda step: domain.evaluate(*shown_at(step), state.images_seen),
-        heaviest=widest.start,
+        heaviest=heaviest(phases, config.loss),
     )
     return loop.train(config, folder, training, device)
+
+
+def heaviest(phases, loss: str) -> int:
+    """Images seen before a step that takes as much memory as any: one of the most pixels, at which R1 is due, if ever.
+
+    R1's gradient is differentiated again, so that such a step holds about twice of what another does.
+    """
+    memory = {}
+    for phase in phases:
+        before = iteration_at(phases, phase.start)
+        steps = range(phase.images // phase.batch_size)
+        due = [k for k in steps[:R1_EVERY] if loss == "r1" and r1_is_due(before + k + 1)]
+        place = phase.start + (due[0] * phase.batch_size if due else 0)
+        memory[place] = phase.resolution**2 * phase.batch_size * (2 if due else 1)
+    return max(memory, key=memory.get)
 
 
 def layout_domain(config, store, device) -> Domain:
@@ -191,3 +205,73 @@ def layout_domain(config, store, device) -> Domain:
         evaluate=evaluate,
         class_axes=CLASS_AXES,
     )
+
+
+# --- Schedule: resolution, fade-in and batch size, a pure function of the number of images seen ---
+
+
+@dataclass(frozen=True)
+class Phase:
+    resolution: int  # height of the layouts
+    fading: bool  # the new resolution fades in, or is stabilised
+    batch_size: int  # over all processes
+    start: int  # images seen when it begins
+    images: int  # its length, a multiple of batch_size
+
+    @property
+    def name(self):
+        return "fade" if self.fading else "stabilise"
+
+
+def make_phases(
+    max_resolution: int,
+    num_images: int,
+    epochs: int,
+    batch_size: int,
+    batch_sizes: dict | None = None,
+    epochs_at: dict | None = None,
+):
+    """A stabilise phase at 4, then a fade and a stabilise phase at 8, 16, ... max_resolution, each `epochs` long.
+
+    num_images: images of an epoch. batch_sizes, epochs_at: resolution -> batch size, epochs where they differ. A
+    resolution of 0 epochs is left out; the first of those that are left has nothing to fade in from.
+    """
+    phases, start, resolution = [], 0, 4
+    while resolution <= max_resolution:
+        batch = (batch_sizes or {}).get(resolution, batch_size)
+        length = (epochs_at or {}).get(resolution, epochs)
+        images = max(1, -(-length * num_images // batch)) * batch  # whole batches, at least one
+        for fading in ((True, False) if phases else (False,)) if length else ():
+            phases.append(Phase(resolution, fading, batch, start, images))
+            start += images
+        resolution *= 2
+    return phases
+
+
+def total_images(phases: list[Phase]) -> int:
+    return phases[-1].start + phases[-1].images
+
+
+def phase_at(phases: list[Phase], images_seen: int) -> tuple[Phase, float]:
+    """The phase that the next batch belongs to, and its alpha: linear from 0 to 1 in a fade, else 1."""
+    phase = phases[bisect_right([p.start for p in phases], images_seen) - 1]
+    alpha = (images_seen - phase.start) / phase.images if phase.fading else 1.0
+    return phase, min(alpha, 1.0)
+
+
+def iteration_at(phases: list[Phase], images_seen: int) -> int:
+    """Optimiser steps made when this many images have been seen."""
+    done = 0
+    for phase in phases:
+        done += min(max(images_seen - phase.start, 0), phase.images) // phase.batch_size
+    return done
+
+
+def parse_by_resolution(text: str, flag: str) -> dict[int, int]:
+    """ "128:8,256:4" -> {128: 8, 256: 4}."""
+    try:
+        return {int(a): int(b) for a, b in (item.split(":") for item in text.split(",") if item)}
+    except ValueError as error:
+        raise UserError(
+            f"--{flag} is {text!r}, wanted RESOLUTION:NUMBER pairs such as 128:8,256:4; mend the flag"
+        ) from error

@@ -61,6 +61,11 @@ LOSSES = ("wgan_gp", "r1")
 R1_EVERY = 16  # steps: it changes slowly, so that every 16th one with 16 times its weight does (Karras et al. 2020)
 
 
+def r1_is_due(step: int) -> bool:
+    """step: its number, from 1 on."""
+    return step % R1_EVERY == 1
+
+
 def generator_losses(loss: str, fake_scores) -> dict:
     """loss: one of LOSSES; fake_scores [N,1] -> {term: value}."""
     if loss == "r1":
@@ -75,7 +80,7 @@ def discriminator_losses(loss: str, discriminator, real, fake, mix, penalty_weig
     """
     if loss == "r1":
         terms = {"logistic": logistic_discriminator(discriminator, real, fake)}
-        if step % R1_EVERY == 1:
+        if r1_is_due(step):
             return terms | {"r1": R1_EVERY * penalty_weight * r1_penalty(discriminator, real)}
         return terms
     wgan = wasserstein_discriminator(discriminator, real, fake)

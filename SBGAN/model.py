@@ -1,5 +1,7 @@
-"""A trained model out of checkpoints: what is scored and sampled, and what stage 3 starts from."""
+"""A trained model out of checkpoints, and its samples: what is scored and drawn, and what stage 3 starts from."""
 
+import contextlib
+import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -7,18 +9,17 @@ import torch
 
 from datasets.errors import UserError
 from datasets.labels import LabelSpace
+from SBGAN.discretize import argmax, share_offsets
 from SBGAN.drawing import search
-from SBGAN.drawing.sample import closed_walk, draw_images, draw_layouts, layouts_of
-from SBGAN.drawing.wishes import wished_shares
+from SBGAN.drawing.search import wished_shares
 from SBGAN.evaluation.layout_metrics import class_proportions
 from SBGAN.networks import ImageGenerator, LayoutGenerator, ProgressiveDiscriminator
 from SBGAN.stages import FINETUNE, LAYOUT_GAN, SPADE, STAGES
 from SPADE.engine import checkpoint
-from SPADE.engine.checkpoint import Checkpoint
-from SPADE.engine.data import check_label_space
-from SPADE.engine.device import pick, place
+from SPADE.engine.checkpoint import Checkpoint, check_label_space
+from SPADE.engine.device import evaluating, pick, place
+from SPADE.engine.images import in_batches, latents, render, to_uint8
 from SPADE.networks import MultiscaleDiscriminator, SegmentationCritic, SPADEGenerator, StyleEncoder, conditional_critic
-from SPADE.sampling import latents, render
 
 AT_ONCE = 16  # frames of a walk
 
@@ -257,3 +258,79 @@ def load_networks(layout: dict, spade: dict, train_layout: bool, train_spade: bo
         "encoder": checkpoint.rebuild(StyleEncoder, b["encoder"], device, not train_spade) if "encoder" in b else None,
         "vgg": vgg,
     }
+
+
+# --- Samples, on the CPU as uint8. Each depends on its seed alone ---
+
+MEAN_OF = 1024  # latents that `truncated` takes the mean over
+SHARES_OF, SHARES_ROWS = 128, 32  # latents that a class's share is found from, and at most so many rows of each
+_offsets = weakref.WeakKeyDictionary()  # generator -> (what they depend on, offsets)
+
+
+def draw_layouts(generator, seeds, resolution=None, alpha: float = 1.0):
+    """One layout for each seed, uint8 [N,1,h,w]: arg-max, of which each class has the share of its probabilities."""
+    device = next(generator.parameters()).device
+    return layouts_of(generator, latents(seeds, generator.latent_dim, device), resolution, alpha)
+
+
+def layouts_of(generator, z, resolution=None, alpha: float = 1.0):
+    """Latents [N,latent_dim] -> layouts uint8 [N,1,h,w]."""
+    offsets = class_offsets(generator, resolution, alpha)
+    with evaluating(generator):
+        return in_batches(lambda z: argmax(generator(z, resolution, alpha), offsets).cpu(), z)
+
+
+def class_offsets(generator, resolution=None, alpha: float = 1.0):
+    """`share_offsets` of a generator, [C]: from some latents, always the same; kept until its weights change."""
+    state = resolution, alpha, [p._version for p in generator.parameters()]
+    if _offsets.get(generator, (None,))[0] != state:
+        apart = max((resolution or generator.max_resolution) // SHARES_ROWS, 1)  # each so manyth row and column
+        with evaluating(generator):
+            z = latents(range(SHARES_OF), generator.latent_dim, next(generator.parameters()).device)
+            found = in_batches(lambda z: generator(z, resolution, alpha)[:, :, ::apart, ::apart], z)
+        _offsets[generator] = state, share_offsets(found.permute(0, 2, 3, 1).flatten(0, 2))
+    return _offsets[generator][1]
+
+
+def draw_images(generator, seeds, resolution=None, alpha: float = 1.0):
+    """The RGB baseline's image for each seed, uint8 [N,3,h,w]."""
+    z = latents(seeds, generator.latent_dim, next(generator.parameters()).device)
+    with evaluating(generator):
+        return in_batches(lambda z: to_uint8(generator(z, resolution, alpha)).cpu(), z)
+
+
+@contextlib.contextmanager
+def truncated(generator, psi: float):
+    """Draws the first block's features [N,K,4,4*aspect] to their mean over latents: m + psi * (x - m).
+
+    psi 1 changes nothing, psi 0 gives one layout for every latent. The pixel norm at the entrance takes the length from
+    a latent, so shrinking latents themselves would do nothing; this is the place that StyleGAN's trick has here (Karras
+    et al. 2019, appendix B).
+    """
+    if psi == 1:
+        yield
+        return
+    class_offsets(generator)  # those of all its layouts, found before it is narrowed
+    with evaluating(generator):
+        device = next(generator.parameters()).device
+        batches = latents(range(MEAN_OF), generator.latent_dim, device).split(128)
+        mean = torch.stack([generator.blocks[0](z).mean(0) for z in batches]).mean(0)  # [K,4,4*aspect]
+    hook = generator.blocks[0].register_forward_hook(lambda module, inputs, output: mean + psi * (output - mean))
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def slerp(a, b, share: float):
+    """Spherical interpolation of two vectors, share 0 -> a, 1 -> b: latents keep the length that training knows."""
+    angle = torch.acos((a @ b / (a.norm() * b.norm())).clamp(-1, 1))
+    if angle < 1e-4:
+        return (1 - share) * a + share * b
+    return (torch.sin((1 - share) * angle) * a + torch.sin(share * angle) * b) / torch.sin(angle)
+
+
+def closed_walk(points, frames: int):
+    """points [K,D] -> [K*frames,D]: from each point to the next, and from the last back to the first."""
+    following = torch.cat([points[1:], points[:1]])
+    return torch.stack([slerp(a, b, i / frames) for a, b in zip(points, following, strict=True) for i in range(frames)])

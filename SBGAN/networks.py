@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from SPADE.engine.device import widened
-from SPADE.ops.convolution import conv2d
-from SPADE.ops.subpixel import upsampled_conv3x3
+from SPADE.ops.convolution import conv2d, upsampled_conv3x3
 
 LEAK = 0.2
 

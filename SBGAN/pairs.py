@@ -15,13 +15,13 @@ import torch
 
 from datasets.errors import UserError
 from datasets.files import IMAGE_SUFFIXES, LABEL_SUFFIXES, read_image, read_label_pixels
-from datasets.folders import find_pairs, pair_up
+from datasets.pairs import find_pairs, pair_up
 from datasets.reader import Reader
+from SBGAN.drawing.files import NO_CLASS
 from SBGAN.model import Model
 from SPADE.engine.distributed import from_first, rank, world_size
 from SPADE.modulation import resize
 
-DOUBTFUL = 255  # a label's pixels that no class is said of, where the table has no class for that
 DRAWN_FROM = 1 << 32  # the first seed of pairs that are drawn to be trained on: far from those that scores draw
 
 
@@ -91,16 +91,16 @@ class PairsFolder:
         return self.checked(read_image(self.images[i]), self.images[i]).transpose(2, 0, 1)
 
     def layout(self, i: int) -> np.ndarray:
-        """train ids uint8 [H,W], DOUBTFUL where no class is said"""
+        """train ids uint8 [H,W], NO_CLASS where no class is said"""
         path = self.labels[i]
         ids, _ = read_label_pixels(path)
         if ids.ndim == 3:
             raise UserError(f"{path}: colours, wanted train ids; give the folder that SBGAN.generate wrote")
-        outside = (ids >= self.num_classes) & (ids != DOUBTFUL)
+        outside = (ids >= self.num_classes) & (ids != NO_CLASS)
         if outside.any():
             raise UserError(
                 f"{path}: id {int(ids[outside][0])} at {int(outside.sum())} pixels, but train ids of {self.table} are "
-                f"0..{self.num_classes - 1}, and {DOUBTFUL} for none; mend the file, or take pairs of this data set"
+                f"0..{self.num_classes - 1}, and {NO_CLASS} for none; mend the file, or take pairs of this data set"
             )
         return self.checked(ids, path)
 

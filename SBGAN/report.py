@@ -14,12 +14,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from datasets.errors import UserError, exit_on_user_error
-from datasets.flags import Parser
+from datasets.errors import Parser, UserError, exit_on_user_error
 from datasets.page import escape, figure, page, paragraph, picture, section, settings_list, table
 from SBGAN.drawing.files import check_file, replacing
 from SPADE.engine.log import recorded_logs
-from SPADE.evaluation.record import COLUMNS, flat_scores, left_out
+from SPADE.evaluation.scores import COLUMNS, flat_scores, left_out
 
 COLOURS = ("#1965b0", "#dc050c", "#4eb265", "#f1932d", "#882e72", "#777777")
 WIDTH, HEIGHT = 370, 190
@@ -228,7 +227,7 @@ def copy_section(records: list[dict], results: Path) -> list[str]:
 
 
 def last_results(results: Path) -> Path:
-    """The folder of the last evaluation: tests write into the run's itself, SBGAN.evaluate one deeper."""
+    """The folder of the last evaluation: a run's is its own, that of one of its files is one deeper."""
     written = [*results.glob("scores.json"), *results.glob("*/scores.json")]
     return max(written, key=os.path.getmtime).parent if written else results
 

@@ -6,12 +6,11 @@ from SBGAN.losses import LOSSES
 from SBGAN.networks import PIXEL_NORMS
 from SPADE.augmentation import parse_kinds
 from SPADE.engine.config import RunSettings, WarmStart, check_batch, harmless, require, setting
-from SPADE.evaluation.settings import ImageScores
-from SPADE.settings import RealPairLosses
+from SPADE.settings import ImageScores, RealPairLosses
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProgressiveSettings(WarmStart, RunSettings):
+class LayoutSettings(WarmStart, RunSettings):
     max_dim: int = setting(128, "height of the finest layouts", at_least=4, power_of_two=True)
     epochs: int = setting(100, "length of each phase (fade, stabilise) of each resolution", at_least=1)
     epochs_at: str = setting("", "where it differs: RESOLUTION:EPOCHS pairs such as 4:1; 0 leaves a resolution out")
@@ -47,7 +46,7 @@ class ProgressiveSettings(WarmStart, RunSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BaselineSettings(ImageScores, ProgressiveSettings):
+class BaselineSettings(ImageScores, LayoutSettings):
     """The RGB baseline's: stage 1's, and how its images are scored."""
 
 
@@ -85,7 +84,7 @@ class FinetuneSettings(ImageScores, RealPairLosses, RunSettings):
     evaluate_every: int = harmless(5, "epochs between scores; 0: never", at_least=0)
 
 
-def check_progressive(config, store, batch_sizes, epochs_at):
+def check_layout(config, store, batch_sizes, epochs_at):
     """Refuses what cannot work, before anything is built. Raises UserError."""
     require(
         config.max_dim <= store.height,

@@ -3,27 +3,24 @@
 import argparse
 from importlib import import_module
 
-from datasets.flags import Parser
+from datasets.errors import Parser
 from SPADE.engine.config import make_parser
 
 PROGRAMS = {  # module: what makes its parser, or its settings
     "datasets.prepare": "make_parser",
     "datasets.doctor": "make_parser",
-    "SBGAN.train_progressive_seg": "ProgressiveSettings",
+    "SBGAN.train_progressive_seg": "LayoutSettings",
     "SPADE.train": "SpadeSettings",
     "SBGAN.train_finetune_end2end": "FinetuneSettings",
     "SBGAN.train_segmenter": "SegmenterSettings",
-    "SBGAN.test_finetune_end2end": "FinetuneScoring",
-    "SPADE.test": "TestSettings",
     "SBGAN.evaluate": "EvaluationSettings",
     "SBGAN.generate": "GenerationSettings",
+    "SBGAN.app": "PageSettings",
     "SBGAN.report": "make_parser",
     "SBGAN.export": "ExportSettings",
     "SBGAN.import_released": "ImportSettings",
     "SBGAN.train_progressive": "BaselineSettings",
-    "SBGAN.test_progressive": "BaselineScoring",
     "SBGAN.compare": "ComparisonSettings",
-    "SBGAN.reproduction": "ReproductionSettings",
     "SBGAN.benchmark": "BenchmarkSettings",
     "datasets.benchmark": "make_parser",
 }
@@ -35,7 +32,7 @@ Every flag of every program, as `python -m PROGRAM --help` prints them. Numbers 
 
 
 def module_of(program: str):
-    """What `python -m PROGRAM` runs."""
+    """The module that `python -m PROGRAM` runs."""
     module = import_module(program)
     return import_module(f"{program}.__main__") if hasattr(module, "__path__") else module
 
@@ -69,7 +66,7 @@ def names_of(action) -> str:
 
 
 def meaning_of(action) -> str:
-    """Its help, and its default where the help doesn't say it."""
+    """The flag's help, and its default where the help doesn't say it."""
     text = (action.help or "").replace("%%", "%").replace("|", "\\|")
     silent = action.default in (None, "", False) or "default" in text
     return text if silent else f"{text} (default {action.default})"

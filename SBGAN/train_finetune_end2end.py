@@ -20,12 +20,11 @@ from SBGAN.settings import FinetuneSettings, check_finetune
 from SBGAN.stages import FINETUNE, LAYOUT_GAN, SPADE
 from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
-from SPADE.engine.data import check_store, data_record
+from SPADE.engine.checkpoint import check_store, data_record
 from SPADE.engine.device import pick, seed_everything
 from SPADE.engine.distributed import rank, start
 from SPADE.engine.run_folder import RunFolder
-from SPADE.evaluation.record import flat_scores, record_in_training
-from SPADE.evaluation.scores import begin, score_real_layouts
+from SPADE.evaluation.scores import begin, flat_scores, record_in_training, score_real_layouts
 from SPADE.settings import check_augmentation
 from SPADE.train import perceptual_network
 
@@ -70,7 +69,7 @@ def run(config: FinetuneSettings) -> Path:
 
 
 def rebuild_networks(records: dict, vgg, device) -> Networks:
-    """Those of a checkpoint of this stage: the files of stages 1 and 2 may be gone."""
+    """Rebuilds a checkpoint's networks by itself: the files of stages 1 and 2 may be gone."""
     networks = {name: checkpoint.rebuild(FINETUNE.networks[name], record, device) for name, record in records.items()}
     return Networks(**networks, vgg=vgg)
 

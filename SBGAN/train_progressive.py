@@ -13,21 +13,19 @@ import torch.nn.functional as F
 from datasets.errors import exit_on_user_error
 from datasets.packed import open_store
 from datasets.reader import Reader
-from SBGAN.drawing.sample import draw_images
 from SBGAN.drawing.sheets import images_sheet
-from SBGAN.layout_stage import Domain, train
+from SBGAN.layout_stage import Domain, make_phases, parse_by_resolution, train
+from SBGAN.model import draw_images
 from SBGAN.networks import ImageGenerator, ProgressiveDiscriminator
-from SBGAN.schedule import make_phases, parse_by_resolution
-from SBGAN.settings import BaselineSettings, check_progressive
+from SBGAN.settings import BaselineSettings, check_layout
 from SBGAN.stages import IMAGE_GAN
 from SPADE.engine import config as settings
+from SPADE.engine.checkpoint import data_record
 from SPADE.engine.config import require
-from SPADE.engine.data import data_record
 from SPADE.engine.device import pick, place, seed_everything, to_device
 from SPADE.engine.distributed import rank, start, world_size
 from SPADE.engine.images import from_uint8
-from SPADE.evaluation.record import flat_scores, record_in_training
-from SPADE.evaluation.scores import against_reference, begin, draw_from_noise
+from SPADE.evaluation.scores import against_reference, begin, draw_from_noise, flat_scores, record_in_training
 
 
 def image_domain(config, store, device, evaluation) -> Domain:
@@ -79,7 +77,7 @@ def run(config: BaselineSettings) -> Path:
     store = open_store(config.store)
     batch_sizes = parse_by_resolution(config.batch_sizes, "batch_sizes")
     epochs_at = parse_by_resolution(config.epochs_at, "epochs_at")
-    check_progressive(config, store, batch_sizes, epochs_at)
+    check_layout(config, store, batch_sizes, epochs_at)
     check_sampler(config)
     device = start(pick(config.device))
     seed_everything(config.seed)

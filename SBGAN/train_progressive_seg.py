@@ -9,21 +9,20 @@ from pathlib import Path
 
 from datasets.errors import exit_on_user_error
 from datasets.packed import open_store
-from SBGAN.layout_stage import layout_domain, train
+from SBGAN.layout_stage import layout_domain, make_phases, parse_by_resolution, train
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
-from SBGAN.schedule import make_phases, parse_by_resolution
-from SBGAN.settings import ProgressiveSettings, check_progressive
+from SBGAN.settings import LayoutSettings, check_layout
 from SPADE.engine import config as settings
-from SPADE.engine.data import data_record
+from SPADE.engine.checkpoint import data_record
 from SPADE.engine.device import pick, place, seed_everything
 from SPADE.engine.distributed import rank, start
 
 
-def run(config: ProgressiveSettings) -> Path:
+def run(config: LayoutSettings) -> Path:
     store = open_store(config.store)
     batch_sizes = parse_by_resolution(config.batch_sizes, "batch_sizes")
     epochs_at = parse_by_resolution(config.epochs_at, "epochs_at")
-    check_progressive(config, store, batch_sizes, epochs_at)
+    check_layout(config, store, batch_sizes, epochs_at)
     device = start(pick(config.device))
     seed_everything(config.seed)
 
@@ -41,7 +40,7 @@ def run(config: ProgressiveSettings) -> Path:
 
 @exit_on_user_error
 def main(arguments=None):
-    path = run(settings.parse(ProgressiveSettings, arguments, "SBGAN.train_progressive_seg", __doc__))
+    path = run(settings.parse(LayoutSettings, arguments, "SBGAN.train_progressive_seg", __doc__))
     if rank() == 0:
         print(f"layout GAN saved to {path}")
 

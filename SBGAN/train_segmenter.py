@@ -20,17 +20,16 @@ from SBGAN.pairs import Mixture, from_model, from_split, open_folder
 from SBGAN.stages import FINETUNE, LAYOUT_GAN, SEGMENTER
 from SPADE.engine import config as settings
 from SPADE.engine import loop
+from SPADE.engine.checkpoint import check_store, data_record
 from SPADE.engine.config import RunSettings, check_batch, harmless, require, setting
-from SPADE.engine.data import check_store, data_record, spread_pairs
 from SPADE.engine.device import evaluating, pick, place, seed_everything, to_device
 from SPADE.engine.distributed import rank, start
-from SPADE.engine.images import colour_layouts, sheet
+from SPADE.engine.images import colour_layouts, sheet, spread_pairs
 from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.state import TrainingState, averaged_copy
 from SPADE.engine.step import Step, every, micro_batches
-from SPADE.evaluation.metrics import Evaluation
-from SPADE.evaluation.record import flat_scores, record_in_training
-from SPADE.evaluation.segmentation import score_real_pairs, test_split
+from SPADE.evaluation.metrics import Evaluation, score_real_pairs, test_split
+from SPADE.evaluation.scores import flat_scores, record_in_training
 from SPADE.segmenter import ARCHITECTURES, SegmentationNetwork, segmenter_of
 
 POWER = 0.9  # of the falling learning rate, "poly" (Chen et al., DeepLab, 2017)

@@ -1,9 +1,19 @@
-"""Losses of SPADE, in float32. Pure functions; discriminator outputs are lists over scales of lists over layers."""
+"""Losses of SPADE, in float32: pure functions of tensors, and the two objectives that stages 2 and 3 make of them.
+
+Discriminator outputs are lists over scales of lists over layers.
+"""
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
+from datasets.errors import UserError
+from datasets.labels import one_hot
 from SPADE.engine.device import widened
+from SPADE.networks import SegmentationCritic, discriminate, sample_style
+from SPADE.pretrained import load_weights, torchvision
 
 
 def hinge_discriminator_real(outputs):
@@ -67,3 +77,137 @@ def label_mix(labels, real_classes):
 def mixing_consistency(of_mixed, of_real, of_fake, mask):
     """Mean square of what the logits of a mixed image differ by from the mixed logits (LabelMix, eq. 4)."""
     return F.mse_loss(widened(of_mixed), widened(mask * of_real + (1 - mask) * of_fake))
+
+
+# --- The perceptual loss: L1 between VGG-19 activations (Johnson et al. 2016; Wang et al. 2018) ---
+
+TAPS = (1, 6, 11, 20, 29)  # relu1_1, relu2_1, relu3_1, relu4_1, relu5_1 in torchvision's vgg19().features
+TAP_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1)
+
+
+class VGG19Features(nn.Module):
+    """Frozen VGG-19 up to relu5_1. Gradients flow to the image, not to the weights."""
+
+    def __init__(
+        self,
+        weights_path,  # torchvision's file of VGG-19 weights; None: random ones drawn from `seed`
+        imagenet_normalisation=False,  # released SPADE feeds images in [-1,1] as they are
+        seed=0,
+    ):
+        super().__init__()
+        self.imagenet_normalisation = imagenet_normalisation
+        with torch.device("meta"):  # the classifier, which is 9 tenths of all weights, is never made
+            layers = torchvision.models.vgg19().features[: TAPS[-1] + 1]
+        if weights_path is None:
+            layers.to_empty(device="cpu")
+            _draw_weights(layers, torch.Generator().manual_seed(seed))
+        else:
+            _load_weights(layers, weights_path)
+        self.layers = layers.requires_grad_(False).eval()
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, image):
+        """image float [N,3,H,W] in [-1,1], sides >= 16 -> [relu1_1 [N,64,H,W], ..., relu5_1 [N,512,H/16,W/16]]."""
+        x = image
+        if self.imagenet_normalisation:
+            x = ((x + 1) / 2 - self.mean) / self.deviation
+        activations = []
+        for index, layer in enumerate(self.layers):
+            x = layer(x)
+            if index in TAPS:
+                activations.append(x)
+        return activations
+
+
+def vgg_loss(features_fake, features_real):
+    """Weighted sum of L1 distances of activations, finest first; not yet times lambda_vgg. Real ones are constants."""
+    return sum(
+        weight * F.l1_loss(widened(fake), widened(real.detach()))
+        for weight, fake, real in zip(TAP_WEIGHTS, features_fake, features_real, strict=True)
+    )
+
+
+def _draw_weights(layers, generator):
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
+            nn.init.zeros_(layer.bias)
+
+
+def _load_weights(layers, path):
+    state = load_weights(path)
+    wanted = layers.state_dict()
+    try:
+        layers.load_state_dict({key: state[f"features.{key}"] for key in wanted}, assign=True)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise UserError(f"{path} holds no VGG-19 of torchvision ({error}): pass the file of its weights") from error
+
+
+# --- The objectives on a real pair, as dictionaries of weighted terms ---
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Factors of the terms (Park et al. 2019, appendix A)."""
+
+    feature_matching: float = 10.0
+    vgg: float = 10.0
+    kl: float = 0.05  # of the sum over the batch: times the whole batch's size, to weigh the mean with
+
+
+def encode(encoder, image, noise):
+    """Image [N,3,H,W], noise [N,style_dim] -> style [N,style_dim], mean, log-variance; Nones without an encoder."""
+    if encoder is None:
+        return None, None, None
+    mean, log_variance = (widened(part) for part in encoder(image))
+    return sample_style(mean, log_variance, noise), mean, log_variance
+
+
+def generator_losses(generator, discriminator, labels, image, weights: Weights, encoder=None, noise=None, vgg=None):
+    """labels uint8 [N,1,H,W], image float [N,3,H,W] in [-1,1] -> {term: weighted loss, a mean over the images}.
+
+    encoder, noise: style encoder and normal [N,style_dim] to sample its styles with, or None. vgg: images -> feature
+    maps, or None to leave the perceptual term out.
+    """
+    style, mean, log_variance = encode(encoder, image, noise)
+    fake = generator(labels, style=style)
+    if isinstance(discriminator, SegmentationCritic):
+        terms = {"gan": segmentation_real(discriminator(fake), labels)}
+    else:
+        of_fake, of_real = discriminate(discriminator, fake, image, one_hot(labels, generator.num_classes))
+        terms = {
+            "gan": hinge_generator(of_fake),
+            "feature_matching": weights.feature_matching * feature_matching(of_fake, of_real),
+        }
+    if vgg is not None:
+        with torch.no_grad():
+            real_features = vgg(image)
+        terms["vgg"] = weights.vgg * vgg_loss(vgg(fake), real_features)
+    if encoder is not None:
+        terms["kl"] = weights.kl * kl_divergence(mean, log_variance) / len(image)
+    return terms
+
+
+def discriminator_losses(
+    generator, discriminator, labels, image, encoder=None, noise=None, real_classes=None, lambda_mix=0.0
+):
+    """Losses on images drawn anew, without gradients for the generator -> {term: loss}.
+
+    real_classes, lambda_mix: of LabelMix, which a segmentation critic is also trained with: bool [N,C], those whose
+    pixels the mixed image has from the real one, and the weight.
+    """
+    with torch.no_grad():
+        style, _, _ = encode(encoder, image, noise)
+        fake = generator(labels, style=style)
+    if isinstance(discriminator, SegmentationCritic):
+        mask = label_mix(labels, real_classes)  # [N,1,H,W]
+        mixed = mask * image + (1 - mask) * fake
+        of_real, of_fake, of_mixed = discriminator(torch.cat([image, fake, mixed])).chunk(3)  # one power iteration
+        return {
+            "fake": segmentation_fake(of_fake),
+            "real": segmentation_real(of_real, labels),
+            "label_mix": lambda_mix * mixing_consistency(of_mixed, of_real, of_fake, mask),
+        }
+    of_fake, of_real = discriminate(discriminator, fake, image, one_hot(labels, generator.num_classes))
+    return {"fake": hinge_discriminator_fake(of_fake), "real": hinge_discriminator_real(of_real)}

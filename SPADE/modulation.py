@@ -1,12 +1,17 @@
-"""Spatially-adaptive normalisation (Park et al. 2019, eq. 1): batch norm whose affine map depends on the layout."""
+"""Spatially-adaptive normalisation (Park et al. 2019, eq. 1), and the other layers of SPADE that PyTorch has not.
+
+The norm is a batch norm whose affine map depends on the layout.
+"""
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from datasets.labels import one_hot
-from SPADE.layers import JoinedConv2d, RunningMoments
+from SPADE.engine.device import widened
+from SPADE.engine.state import Iterative
 from SPADE.ops.affine import EPS, MOMENTUM, batch_norm_affine
+from SPADE.ops.convolution import conv2d
 from SPADE.ops.neighbourhoods import neighbourhoods_of, two_convolutions
 
 
@@ -27,7 +32,7 @@ def resize(semantics, height, width):
 
 
 def layout_at(semantics, height: int, width: int, num_classes: int, hidden: int, neighbourhoods_on=("cpu",)):
-    """What all modulations of one resolution share: the semantics, or what stands for them at a lower cost.
+    """The input that all modulations of one resolution share: the semantics, or what stands for them at a lower cost.
 
     Hard labels become their distinct neighbourhoods unless these are too many; `hidden` as in SPADENorm.
     neighbourhoods_on: types of devices where they do.
@@ -75,3 +80,110 @@ class SPADENorm(nn.Module):
         normalised = F.batch_norm(x, *running, training=self.training, momentum=MOMENTUM, eps=EPS)
         y = normalised * (1 + gamma) + beta
         return y if leak == 1 else F.leaky_relu(y, leak)
+
+
+# --- Other layers, and the initialisation of all SPADE networks ---
+
+
+def instance_norm(x):
+    """Instance norm without affine map, [N,K,h,w] -> [N,K,h,w].
+
+    The weights make PyTorch keep float32 statistics of maps in half precision.
+    """
+    return F.instance_norm(x, weight=x.new_ones(x.shape[1], dtype=torch.promote_types(x.dtype, torch.float32)))
+
+
+class SpectralConv2d(Iterative):
+    """Convolution with weight / sigma(weight) (Miyato et al., *Spectral Normalization*, ICLR 2018, algorithm 1).
+
+    sigma is estimated by one power iteration per forward pass in training mode, v before u; in evaluation mode the
+    stored vectors are used as they are. The gradient flows through sigma with u and v constant. Under autocast sigma is
+    still found in the weight's precision, and only the convolution is done in half.
+    """
+
+    estimates = ("u", "v")
+
+    def __init__(self, in_channels, out_channels, kernel, stride=1, padding=0, bias=True):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+        self.register_buffer("u", F.normalize(torch.randn(out_channels), dim=0))
+        self.register_buffer("v", F.normalize(torch.randn(in_channels * kernel * kernel), dim=0))
+        self.stride, self.padding = (stride, stride), (padding, padding)
+
+    @torch.no_grad()
+    def iterate(self, iterations: int = 1):
+        """Power iterations of the stored vectors."""
+        matrix = self.weight.flatten(1)
+        for _ in range(iterations):
+            self.v.copy_(F.normalize(matrix.t() @ self.u, dim=0))
+            self.u.copy_(F.normalize(matrix @ self.v, dim=0))
+
+    def sigma(self):
+        """Estimate of the weight's largest singular value, scalar; in training mode a power iteration comes first."""
+        matrix = self.weight.flatten(1)  # [out, in * k * k]
+        with torch.no_grad():
+            # Copies, not the buffers: a network may run twice before one backward pass, and the second run writes u, v.
+            u, v = self.u.clone(), self.v.clone()
+            if self.training:
+                v = F.normalize(matrix.t() @ u, dim=0)
+                u = F.normalize(matrix @ v, dim=0)
+                self.u.copy_(u)
+                self.v.copy_(v)
+        return u @ (matrix @ v)
+
+    def forward(self, x):
+        """Divides the output by sigma where that is smaller than the weight, else the weight."""
+        with torch.autocast(x.device.type, enabled=False):
+            sigma = self.sigma()
+            outputs = len(x) * (x.shape[2] // self.stride[0]) * (x.shape[3] // self.stride[1])  # of one channel, about
+            afterwards = outputs < self.weight[0].numel()
+            weight = self.weight if afterwards else self.weight / sigma
+        y = conv2d(x, weight, None if afterwards else self.bias, self.stride, self.padding)
+        if not afterwards:
+            return y
+        normalised = widened(y) / sigma
+        return (normalised if self.bias is None else normalised + self.bias.view(-1, 1, 1)).to(y.dtype)
+
+
+class RunningMoments(nn.Module):
+    """Averages of the means and variances that a batch norm found in training; names as in PyTorch's."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+
+class JoinedConv2d(nn.Conv2d):
+    """Several convolutions of one input in one; the weights of one follow those of another."""
+
+    def __init__(self, *arguments, parts: int, **more):
+        super().__init__(*arguments, **more)
+        self.parts = parts
+
+    def one_by_one(self, x) -> list:
+        """Returns the result of each of them; `forward` joins them."""
+        weights, biases = self.weight.chunk(self.parts), self.bias.chunk(self.parts)
+        return [F.conv2d(x, *pair, self.stride, self.padding) for pair in zip(weights, biases, strict=True)]
+
+
+def initialise(network: nn.Module, gain: float = 0.02):
+    """Xavier normal weights with this gain and zero biases, in place (Park et al. 2019)."""
+    for layer in network.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Linear, SpectralConv2d)):
+            # Joined convolutions are drawn one by one: fan_out is that of a part.
+            for part in layer.weight.chunk(layer.parts if isinstance(layer, JoinedConv2d) else 1):
+                nn.init.xavier_normal_(part, gain)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        if isinstance(layer, SpectralConv2d):
+            layer.iterate(15)  # random u, v can make sigma almost 0, and the first passes explode
+    return network
+
+
+def plain_twin(network: nn.Module) -> nn.Module:
+    """A copy of a generator that takes `plain`, made of plain operations: NCHW, each as PyTorch has it."""
+    twin = type(network)(**network.arguments, plain=True).to(next(network.parameters()))
+    twin.load_state_dict(network.state_dict())
+    return twin.train(network.training)

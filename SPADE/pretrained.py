@@ -1,7 +1,15 @@
-"""Finds the two pretrained networks: a path that was given, else PyTorch's download cache, else a download into it.
+"""Finds pretrained networks: a path that was given, else PyTorch's download cache, else a download into it.
 
 A published file carries the first digits of its SHA-256 in its name (vgg19-dcbb9e9d.pth), so a truncated or exchanged
 file is noticed.
+
+`from SPADE.pretrained import torchvision` works where a plain import may fail. The torchvision wheel on PyPI is
+compiled against a CUDA build of PyTorch. Beside a CPU-only build its compiled operators do not load. torchvision lets
+that pass at first, but while it imports it registers shape rules for two of them, and stops: "operator torchvision::nms
+does not exist". Only Python parts of it are used here (VGG-19, and what torch-fidelity imports), so declaring the two
+operators, without kernels, is all it takes; calling one still fails.
+
+Whatever imports torchvision itself (torch-fidelity does) must be imported after that.
 """
 
 import http.client
@@ -15,10 +23,20 @@ from tqdm import tqdm
 
 from datasets.disk import replacing, sha256
 from datasets.errors import UserError
-from SPADE.torchvision_import import torchvision
+
+try:
+    import torchvision
+except RuntimeError as error:
+    if "operator torchvision::" not in str(error):
+        raise
+    # The declarations live as long as this object does.
+    _declarations = torch.library.Library("torchvision", "DEF")
+    for _operator in ("nms", "qnms"):
+        _declarations.define(f"{_operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    import torchvision
 
 # isort: split
-from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3  # imports torchvision, so it comes after it
+from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
 TIMEOUT_S = 10  # for the connection and for each piece of the download; without a network it fails at once
 

@@ -16,17 +16,16 @@ from torch.distributed.nn.functional import all_reduce
 
 from datasets.disk import sha256
 from datasets.errors import UserError
+from datasets.labels import LabelSpace
 from SPADE.engine import checkpoint
 from SPADE.engine.config import require
-from SPADE.engine.data import check_store
 from SPADE.engine.device import widened
 from SPADE.engine.distributed import world_size
 from SPADE.evaluation.features import first_line, full_precision, load_program
-from SPADE.evaluation.settings import SegmenterFile
-from SPADE.layers import RunningMoments
+from SPADE.modulation import RunningMoments
 from SPADE.ops.affine import MOMENTUM, track
-from SPADE.pretrained import load_weights
-from SPADE.torchvision_import import torchvision  # noqa: F401 (before any other import from it)
+from SPADE.pretrained import load_weights, torchvision  # noqa: F401 (before any other import from torchvision)
+from SPADE.settings import SegmenterFile
 
 # isort: split
 from torchvision.models import segmentation
@@ -200,25 +199,42 @@ class Segmenter:
                     "give every id a class")  # fmt: skip
 
 
-def open_segmenter(config: SegmenterFile, store, device) -> Segmenter | None:
-    """The segmenter that the flags name, after it has seen a blank image of the store's size; None without one."""
+def open_segmenter(config: SegmenterFile, data: dict, device) -> Segmenter | None:
+    """The segmenter that the flags name, after it has seen a blank image; None without one.
+
+    data: of the store or of the checkpoint whose pairs it is to see, as `data_record` gives it.
+    """
     require(config.segmenter or not config.segmenter_ids, "segmenter_ids", "given", "given with --segmenter", "add it")
     if config.segmenter is None:
         return None
-    path, space = Path(config.segmenter), store.label_space
+    path, space = Path(config.segmenter), LabelSpace.from_dict(data["label_space"])
     require(path.is_file(), "segmenter", path, "a file", "name a segmentation network's file")
     if is_checkpoint(path):
         require(config.segmenter_ids is None, "segmenter_ids", "given", "left out with one of SBGAN.train_segmenter",
                 "its ids are the store's")  # fmt: skip
         saved = checkpoint.read(path, STAGE)
-        check_store(saved.content["data"], path, store, store.path)
+        trained, wanted = (
+            f"{about['name']} at {about['height']}x{about['width']} with {len(about['label_space']['classes'])} classes"
+            for about in (saved.content["data"], data)
+        )
+        same = trained == wanted and saved.content["data"]["label_space_hash"] == data["label_space_hash"]
+        require(same, "segmenter", f"{path}, trained on {trained}", f"one of {wanted}, and of that label table",
+                "train one on that store")  # fmt: skip
         network = checkpoint.rebuild(SegmentationNetwork, saved.content["networks"]["segmenter"], device).eval()
         found = segmenter_of(network, space, str(path), saved.sha256)
     else:
         classes = read_ids(Path(config.segmenter_ids), space) if config.segmenter_ids else range(space.num_classes)
         found = make_segmenter(users_segmenter(path, device), classes, space, str(path), sha256(path)[:16])
-    found.predict(torch.zeros(2, 3, store.height, store.width, dtype=torch.uint8), device)
+    found.predict(torch.zeros(2, 3, data["height"], data["width"], dtype=torch.uint8), device)
     return found
+
+
+def is_checkpoint(path: Path) -> bool:
+    try:
+        checkpoint.position(path)
+    except checkpoint.Damaged:
+        return False
+    return True
 
 
 def segmenter_of(network: SegmentationNetwork, space, name: str, digest: str) -> Segmenter:
@@ -233,14 +249,6 @@ def make_segmenter(network, classes, space, name: str, digest: str) -> Segmenter
     scored = tuple(i for i in range(space.num_classes) if i in classes and i not in space.unknown)
     left_out = tuple(space.names[i] for i in range(space.num_classes) if i not in scored)
     return Segmenter(name, digest, network, classes, scored, left_out)
-
-
-def is_checkpoint(path: Path) -> bool:
-    try:
-        checkpoint.position(path)
-    except checkpoint.Damaged:
-        return False
-    return True
 
 
 def users_segmenter(path: Path, device):

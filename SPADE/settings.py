@@ -1,13 +1,48 @@
-"""Settings of stage 2. Numbers of a data set stand in its scripts/<data set>/settings.sh."""
+"""Settings of stage 2 and of programs that score. Numbers of a data set stand in its scripts/<data set>/settings.sh."""
 
 from dataclasses import dataclass
 
 from SPADE.augmentation import parse_kinds
 from SPADE.engine.config import RunSettings, WarmStart, check_batch, harmless, require, setting
-from SPADE.evaluation.settings import ImageScores
-from SPADE.networks import UPSAMPLINGS
+from SPADE.networks import INTERPOLATIONS, UPSAMPLINGS
 
 CRITICS = ("patch", "segmentation")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageScores:
+    """Flags of programs that score images, in training or after it."""
+
+    num_eval: int = harmless(500, "images of a score", at_least=2)
+    inception_weights: str | None = harmless(None, "file of the FID Inception; default: cache, else download")
+    feature_extractor: str | None = harmless(
+        None, "TorchScript or .pt2, uint8 [N,3,H,W] -> [N,D], instead of Inception"
+    )
+    fid: bool = harmless(True, "compute FID, KID, precision and recall (--no_fid: FSD and SWD only)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmenterFile:
+    """The flags of programs that ask a segmentation network."""
+
+    segmenter: str | None = setting(
+        None, "segmentation network: a checkpoint of SBGAN.train_segmenter, or TorchScript or .pt2, "
+        "uint8 [N,3,H,W] -> logits [N,K,h,w] or ids"
+    )  # fmt: skip
+    segmenter_ids: str | None = setting(
+        None, "JSON list of the class's name for each of the segmenter's ids, null where there is none"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringSettings(SegmenterFile, ImageScores):
+    """Flags of every program that scores a checkpoint."""
+
+    store: str | None = setting(None, "packed data set to score against; default the one it was trained on")
+    results: str = setting("results", "folder of all scores and pictures; a run's are in RESULTS/NAME")
+    device: str | None = setting(None, "cpu, cuda or cuda:N; default cuda if there is one")
+    seed: int = setting(0, "of the first latent; sample i has seed + i", at_least=0)
+    ema: bool = setting(True, "score the averages of the weights, where there are some (--no_ema: the last weights)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +70,11 @@ class SpadeSettings(ImageScores, RealPairLosses, WarmStart, RunSettings):
     init_gain: float = setting(0.02, "of the generator's first weights; about 1 for a training of minutes", above=0)
     hidden: int = setting(128, "hidden channels of each modulation", at_least=1)
     upsampling: str = setting("normal", "doublings from the start to the image", choices=tuple(UPSAMPLINGS))
+    interpolation: str = setting(
+        "nearest",
+        "of what is doubled: nearest, as published, or bilinear, against lines along the coarse grid",
+        INTERPOLATIONS,
+    )
     critic: str = setting(
         "patch", "judges patches, or (segmentation) which class each pixel shows, without feature matching", CRITICS
     )
@@ -78,3 +118,9 @@ def check_image_size(store, upsampling, path):
         f"such that 2^{UPSAMPLINGS[upsampling]} divides the {store.height}x{store.width} images of {path}",
         "take another upsampling, or prepare the store at another size",
     )
+
+
+def check_samples(config: ScoringSettings, sets: int = 1):
+    """Raises UserError."""
+    last = config.seed + sets * config.num_eval
+    require(last < 2**63, "seed", config.seed, "below 2^63 with all samples", "lower it")

@@ -12,18 +12,18 @@ import torch
 from datasets.errors import exit_on_user_error
 from datasets.packed import open_store
 from datasets.reader import Reader
-from SPADE import augmentation, objectives
+from SPADE import augmentation
 from SPADE.engine import config as settings
 from SPADE.engine import loop
-from SPADE.engine.data import data_record, spread_pairs
+from SPADE.engine.checkpoint import data_record
 from SPADE.engine.device import evaluating, pick, place, seed_everything, to_device
 from SPADE.engine.distributed import rank, start, world_size
-from SPADE.engine.images import colour_layouts, from_uint8, sheet
+from SPADE.engine.images import colour_layouts, from_uint8, render, sheet, spread_pairs
 from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.state import TrainingState, averaged_copy
 from SPADE.engine.step import adam, frozen, in_epochs, micro_batches
-from SPADE.evaluation.record import flat_scores, record_in_training
-from SPADE.evaluation.scores import begin, score_real_layouts
+from SPADE.evaluation.scores import begin, flat_scores, record_in_training, score_real_layouts
+from SPADE.losses import VGG19Features, Weights, discriminator_losses, generator_losses
 from SPADE.networks import (
     UPSAMPLINGS,
     MultiscaleDiscriminator,
@@ -32,9 +32,7 @@ from SPADE.networks import (
     StyleEncoder,
     segmentation_widths,
 )
-from SPADE.perceptual import VGG19Features
 from SPADE.pretrained import vgg19_weights
-from SPADE.sampling import render
 from SPADE.settings import SpadeSettings, check
 
 STAGE, PREFIX = "spade", "spade"
@@ -52,6 +50,7 @@ def make_networks(config: SpadeSettings, store, device) -> dict:
             upsamplings=UPSAMPLINGS[config.upsampling],
             hidden=config.hidden,
             style_dim=config.style_dim if config.use_vae else 0,
+            interpolation=config.interpolation,
             gain=config.init_gain,
         ),
     }
@@ -109,19 +108,17 @@ def train(config: SpadeSettings, store, device, vgg, score) -> Path:
     # --- One step ---
     reader = Reader(store["train"], config.seed, rank(), world_size())
     # SPADE sums the divergence over the batch, where all else is a mean.
-    weights = objectives.Weights(config.lambda_feat, config.lambda_vgg, config.lambda_kld * config.batch_size)
+    weights = Weights(config.lambda_feat, config.lambda_vgg, config.lambda_kld * config.batch_size)
 
     kinds = augmentation.parse_kinds(config.augment)
 
     def generator_terms(labels, images, noise, draws):
         pair, critic = (labels, images), augmentation.augmented(discriminator, kinds, draws, image_channels=3)
-        return objectives.generator_losses(generator, critic, *pair, weights, encoder, noise, vgg)
+        return generator_losses(generator, critic, *pair, weights, encoder, noise, vgg)
 
     def discriminator_terms(labels, images, noise, draws, real_classes):
         pair, critic = (labels, images), augmentation.augmented(discriminator, kinds, draws, image_channels=3)
-        return objectives.discriminator_losses(
-            generator, critic, *pair, encoder, noise, real_classes, config.lambda_labelmix
-        )
+        return discriminator_losses(generator, critic, *pair, encoder, noise, real_classes, config.lambda_labelmix)
 
     def update(step, descend):
         # --- Data and noise: this process's n of the batch ---

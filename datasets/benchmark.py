@@ -18,15 +18,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from datasets.errors import exit_on_user_error
+from datasets.errors import Parser, exit_on_user_error, number
 from datasets.files import read_image, read_label
-from datasets.flags import Parser, number
 from datasets.labels import load_space
 from datasets.packed import open_store
+from datasets.packing import Entry, StoreWriter
+from datasets.pairs import resize_image, resize_labels
 from datasets.reader import Reader
-from datasets.sources.pairs import resize_image, resize_labels
 from datasets.sources.toy_street import draw
-from datasets.writing import Entry, StoreWriter
 
 SOURCE, PACKED, LAYOUT = (1024, 2048), (256, 512), (64, 128)
 FRAMES = 4

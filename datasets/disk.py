@@ -1,9 +1,11 @@
-"""Files that are whole or not there, and what tells them apart."""
+"""Files that are whole or not there, what the system says against them, and what tells them apart."""
 
 import contextlib
 import hashlib
 import os
 from pathlib import Path
+
+from datasets.errors import UserError
 
 
 @contextlib.contextmanager
@@ -35,6 +37,15 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def explained(path: str | Path, remedy: str):
+    """Turns what the system says against writing `path` into one sentence, which ends with what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror or error}); {remedy}") from error
 
 
 def sha256(path: Path) -> str:

@@ -10,16 +10,19 @@ Examples:
 import sys
 from pathlib import Path
 
-from datasets.disk import replacing
-from datasets.errors import UserError, exit_on_user_error
+import numpy as np
+from PIL import Image
+
+from datasets.disk import explained, replacing
+from datasets.errors import Parser, UserError, exit_on_user_error, number
 from datasets.examine import Examination, examine_folders, examine_store
-from datasets.flags import Parser, number
 from datasets.labels import load_space
 from datasets.packing import available_cores
-from datasets.report import report
+from datasets.page import Html, embedded, escape, figure, page, paragraph, section, table
 from datasets.sources.folder import add_pair_arguments, endings, ignored_ids
 
 LISTED = 10  # problems of a kind that are printed
+LISTED_IN_REPORT = 50  # the same in the report
 
 
 def make_parser() -> Parser:
@@ -100,12 +103,60 @@ def write_report(path: Path, html: str) -> None:
         raise UserError(f"--report {path}: a directory; give the name of a file")
     if not path.parent.is_dir():
         raise UserError(f"--report {path}: no folder {path.parent}; make it or choose another file")
-    try:
-        with replacing(path) as temporary:
-            temporary.write_text(html, encoding="utf-8", errors="backslashreplace")  # of names that are not UTF-8
-    except OSError as error:
-        raise UserError(f"--report {path}: cannot be written ({error.strerror}); choose another file") from None
+    with explained(f"--report {path}", "choose another file"), replacing(path) as temporary:
+        temporary.write_text(html, encoding="utf-8", errors="backslashreplace")  # of names that are not UTF-8
     print(f"report: {path}")
+
+
+# --- The report, one self-contained HTML page ---
+
+
+def report(found: Examination) -> str:
+    verdict = "<strong class=ok>ok</strong>"
+    if found.problems:
+        verdict = f"<strong class=mend>{len(found.problems)} to mend</strong>"
+    pairs = ", ".join(f"{count} {split}" for split, count in found.pairs.items()) or "none"
+    sizes = ", ".join(f"{width}x{height} ({count})" for (height, width), count in found.sizes.most_common(8))
+    sections = [paragraph(Html(f"{verdict} · pairs: {escape(pairs)} · sizes: {sizes}")), *map(paragraph, found.notes)]
+    sections += problems(found)
+    if found.offenders:
+        figures = [figure(name, embedded(Image.fromarray(marked), "PNG")) for name, marked in found.offenders]
+        sections.append(small_pictures("Worst labels: pixels outside the table in magenta", figures))
+    sections += classes(found)
+    if found.sheet:
+        sections.append(small_pictures("Images over their layouts", [over_layout(*row) for row in found.sheet]))
+    return page(found.title, sections)
+
+
+def problems(found: Examination):
+    for kind in dict.fromkeys(p.kind for p in found.problems):
+        messages = [p.message for p in found.problems if p.kind == kind]
+        items = "".join(f"<li>{escape(message)}</li>" for message in messages[:LISTED_IN_REPORT])
+        more = f"<li>and {len(messages) - LISTED_IN_REPORT} more</li>" if len(messages) > LISTED_IN_REPORT else ""
+        yield section(f"To mend: {kind} ({len(messages)})", f"<ul>{items}{more}</ul>")
+
+
+def classes(found: Examination):
+    """A bar chart: of each class its share of pixels; bars are scaled by the square root, or rare classes vanish."""
+    for split, pixels in found.pixels.items():
+        shares = pixels / max(1, pixels.sum())
+        rows = []
+        for i in np.argsort(-shares, kind="stable"):
+            colour = "rgb({},{},{})".format(*found.colours[i])
+            width = 100 * np.sqrt(shares[i] / max(shares.max(), 1e-12))
+            name = f"<span class=swatch style='background:{colour}'></span> {escape(found.class_names[i])}"
+            bar = f"<div class=bar><div style='width:{width:.2f}%;background:{colour}'></div></div>"
+            rows.append([Html(name), i, Html(bar), f"{100 * shares[i]:.3f}%", found.images_with[split][i]])
+        columns = ["class", "id", "", "share of pixels", "pairs that have it"]
+        yield section(f"Classes in {split} (bars: square root of the share of pixels)", table(columns, rows))
+
+
+def small_pictures(title: str, figures: list[str]) -> str:
+    return section(title, "<div class=small>", *figures, "</div>")
+
+
+def over_layout(name: str, image: np.ndarray, layout: np.ndarray) -> str:
+    return figure(name, embedded(Image.fromarray(image), "JPEG"), embedded(Image.fromarray(layout), "PNG"))
 
 
 if __name__ == "__main__":

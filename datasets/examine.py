@@ -14,13 +14,11 @@ from PIL import Image, ImageFilter
 
 from datasets.errors import UserError
 from datasets.files import read_classes, read_image, read_label, read_label_pixels, read_raw_ids
-from datasets.folders import nothing_found, scan_pairs, without_partner
 from datasets.labels import LabelSpace, OutsideTable, colourise, space_of_ids
 from datasets.packed import PREPARE_AGAIN, Split, open_store
 from datasets.packing import in_parallel
-from datasets.scattered import count_ids, describe_scattered
-from datasets.sources.folder import split_of_folder
-from datasets.sources.pairs import check_equal_sizes
+from datasets.pairs import check_equal_sizes, nothing_found, scan_pairs, without_partner
+from datasets.sources.folder import count_ids, describe_scattered, split_of_folder
 
 UNUSABLE, OUTSIDE, SCATTERED, SIZES, LONELY, NAMES, DUPLICATE, DAMAGED, EMPTY = (
     "files that cannot be used",

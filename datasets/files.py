@@ -69,7 +69,7 @@ def read_classes(path: Path, space: LabelSpace, palette: str | None = None) -> t
 
 
 def read_label_pixels(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """What a file holds: (ids [H,W], None), (colours [H,W,3], None) or (palette indices [H,W], palette [256,3])."""
+    """A label file's (ids [H,W], None), (colours [H,W,3], None) or (palette indices [H,W], palette [256,3])."""
     return _label_pixels(path, _read_picture(path))
 
 

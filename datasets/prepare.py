@@ -10,21 +10,18 @@ import signal
 import sys
 from pathlib import Path
 
-from datasets.errors import UserError, exit_on_user_error
-from datasets.flags import Parser
-from datasets.packing import available_cores, pack
-from datasets.sources import ade_indoor, camvid, cityscapes, cityscapes_25k, folder, subset
-from datasets.sources import toy_street as drawn
-from datasets.writing import check_size
+from datasets.errors import Parser, UserError, exit_on_user_error
+from datasets.packing import available_cores, check_size, pack
+from datasets.sources import ade_indoor, camvid, cityscapes, folder, subset, toy_street
 
 SOURCES = {
-    "ade_indoor": ade_indoor,
-    "camvid": camvid,
-    "cityscapes": cityscapes,
-    "cityscapes_25k": cityscapes_25k,
-    "folder": folder,
-    "subset": subset,
-    "toy_street": drawn,
+    "ade_indoor": ade_indoor.SOURCE,
+    "camvid": camvid.SOURCE,
+    "cityscapes": cityscapes.SOURCE,
+    "cityscapes_25k": cityscapes.SOURCE_25K,
+    "folder": folder.SOURCE,
+    "subset": subset.SOURCE,
+    "toy_street": toy_street.SOURCE,
 }
 
 
@@ -32,7 +29,7 @@ def make_parser() -> Parser:
     parser = Parser("python -m datasets.prepare", __doc__)
     names = parser.add_subparsers(dest="dataset", required=True, metavar="NAME")
     for name, source in SOURCES.items():
-        own = names.add_parser(name, help=source.__doc__.splitlines()[0], description=source.__doc__)
+        own = names.add_parser(name, help=source.description.splitlines()[0], description=source.description)
         own.add_argument("--out", required=True, help="the store to write; must not exist")
         own.add_argument("--height", type=int, help="rows of images and layouts, a power of two from 4")
         own.add_argument("--width", type=int, help="once or twice the height; default the data set's own proportions")

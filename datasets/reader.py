@@ -75,7 +75,7 @@ class Reader:
         return torch.from_numpy(images), torch.from_numpy(labels)
 
     def draws(self, images_seen: int, batch_size: int) -> Draws:
-        """This rank's part of the batch of draws images_seen .. images_seen + batch_size - 1."""
+        """The part of this rank in the batch of draws images_seen .. images_seen + batch_size - 1."""
         self._check(batch_size)
         share = batch_size // self.world_size
         first = images_seen + self.rank * share

@@ -17,13 +17,13 @@ cores="$(python -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os,
 # Later stages keep that: threads on every core stall each other ten-fold when anything else runs.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$(((cores + 1) / 2))}"
 mkdir -p "$root/logs"
+stage1() {
+    local file="$root/logs/demo_stage1.txt"
+    bash "$recipes/train_progressive_seg.sh" >"$file" 2>&1 || { tail -n 5 "$file" >&2; return 1; }
+}
+stage2() { bash "$recipes/train_spade.sh"; }
 echo "stage 1 runs beside stage 2; its progress bar is in logs/demo_stage1.txt"
-bash "$recipes/train_progressive_seg.sh" >"$root/logs/demo_stage1.txt" 2>&1 &
-stage1=$!
-trap 'kill $stage1 2>/dev/null || true' EXIT
-bash "$recipes/train_spade.sh"
-wait "$stage1" || { tail -n 5 "$root/logs/demo_stage1.txt" >&2; exit 1; }
-trap - EXIT
+both stage1 stage2
 
 bash "$recipes/train_finetune_end2end.sh"
 bash "$recipes/test_finetune_end2end.sh" --no_copy_check

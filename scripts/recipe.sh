@@ -15,6 +15,11 @@ weights="${weights:-$root/weights}"
 logs="${logs:-$root/logs}"
 results="${results:-$root/results}"
 gpus="${gpus:-1}"
+case "${source_kind:-$dataset}" in # flags that say how the store is made
+    toy_street) preparing="" ;; # it is drawn: a `source` in the environment is another data set's
+    folder) preparing="source images labels labelspace palette ignore most_ignored image_ending label_ending" ;;
+    *) preparing="source" ;;
+esac
 [[ "$gpus" =~ ^[1-9][0-9]*$ ]] || refuse "gpus is $gpus, but must be a number of processes from 1; mend the variable"
 require_torch
 
@@ -39,9 +44,7 @@ take() {
 
 # begin ARGUMENTS...: takes what the recipes themselves read, and leaves the program's flags in `rest`.
 begin() {
-    local own="source store"
-    if [ "${source_kind:-}" = folder ]; then own+=" images labels labelspace palette ignore most_ignored image_ending label_ending"; fi
-    take "$own" "$@"
+    take "store source $preparing" "$@"
     prepare_store
     if declare -F choose >/dev/null; then
         local found # by itself: an assignment beside `local` would hide that `facts` failed
@@ -52,18 +55,20 @@ begin() {
 
 prepare_store() {
     if [ -e "$store/index.json" ]; then
-        [ -z "${source:-}${images:-}" ] || echo "note: $store is there already; delete it to prepare it anew" >&2
+        local flag dropped=
+        for flag in $preparing; do [ -z "${!flag:-}" ] || dropped+=" --$flag ${!flag}"; done
+        [ -z "$dropped" ] || echo "note: $store is there already, so$dropped changes nothing; delete it to prepare it anew" >&2
         return
     fi
     local from=() missing="there is no packed store $store yet; add --source DIR, the folder that holds"
     case "${source_kind:-$dataset}" in
-        toy_street) ;; # which is drawn: a `source` in the environment is another data set's
+        toy_street) ;;
         folder)
             images="${images:-${source:+$source/images}}"
             labels="${labels:-${source:+$source/labels}}"
             [[ -n "$images" && -n "$labels" ]] || refuse "$missing images and labels, or --images DIR --labels DIR"
-            for flag in images labels labelspace palette ignore most_ignored image_ending label_ending; do
-                if [ -n "${!flag:-}" ]; then from+=("--$flag" "${!flag}"); fi
+            for flag in $preparing; do
+                if [ "$flag" != source ] && [ -n "${!flag:-}" ]; then from+=("--$flag" "${!flag}"); fi
             done
             ;;
         *)

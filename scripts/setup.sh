@@ -11,6 +11,33 @@ refuse() {
     exit 2
 }
 
+# both FIRST SECOND: two functions side by side. When one fails, or this script is stopped, what the other runs is ended.
+both() {
+    local status=0
+    set -m # a process group for each: a signal to a function's shell alone would leave its programs running
+    (set +m; "$1") &
+    first=$!
+    (set +m; "$2") &
+    second=$!
+    set +m
+    trap end_both EXIT
+    while kill -0 $first 2>/dev/null && kill -0 $second 2>/dev/null; do sleep 0.2; done
+    kill -0 $first 2>/dev/null || wait $first || status=$?
+    kill -0 $second 2>/dev/null || wait $second || status=$?
+    if [ $status = 0 ]; then
+        wait $first && wait $second || status=$?
+    fi
+    [ $status = 0 ] || end_both
+    trap - EXIT
+    return $status
+}
+
+end_both() { # trainings save what they have before they leave
+    kill -- -$first 2>/dev/null || true
+    kill -- -$second 2>/dev/null || true
+    wait $first $second || true
+}
+
 environment() { # folder of the active environment, if there is one
     if [ -n "${VIRTUAL_ENV:-}" ]; then
         echo "$VIRTUAL_ENV"

@@ -32,9 +32,17 @@ from datasets.errors import UserError, exit_on_user_error
 from SBGAN.benchmark.cases import CASES, FORMS, Sizes, load_pairs
 from SPADE.engine import config as settings
 from SPADE.engine.config import require, setting
-from SPADE.engine.device import PRECISIONS, autocast, keep_freed_memory, pick, seed_everything, set_precision
+from SPADE.engine.device import (
+    PRECISIONS,
+    autocast,
+    forget_peak,
+    keep_freed_memory,
+    peak_memory,
+    pick,
+    seed_everything,
+    set_precision,
+)
 from SPADE.engine.distributed import start
-from SPADE.engine.memory import forget_peak, peak_memory
 
 
 def seconds(step, i: int, precision: str, device) -> float:

@@ -1,4 +1,4 @@
-"""What SBGAN.benchmark times: a step of each stage and SPADE's inference, each a function of the form it is done in.
+"""Cases of SBGAN.benchmark: a step of each stage and SPADE's inference, each a function of the form it is done in.
 
 Losses, optimisers and whatever else a form does not name are the product's in both, which favours the plain form:
 spectral normalisation, the critic's one pass and its penalty, stage 3's sampler, memory that is kept. A step gives the
@@ -22,12 +22,11 @@ from SBGAN import discretize, joint_stage, layout_stage
 from SBGAN.discretize import plain_straight_through, straight_through
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
 from SBGAN.settings import FinetuneSettings
-from SPADE import objectives
+from SPADE import losses as image_losses
 from SPADE.engine import step
 from SPADE.engine.config import require, setting
-from SPADE.engine.data import spread_pairs
 from SPADE.engine.device import PRECISIONS, autocast, place
-from SPADE.engine.images import from_uint8
+from SPADE.engine.images import from_uint8, spread_pairs
 from SPADE.engine.step import adam, descend
 from SPADE.networks import UPSAMPLINGS, MultiscaleDiscriminator, SPADEGenerator
 
@@ -184,9 +183,9 @@ def stage_2(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
         images, labels = pairs.batch(i, sizes.batch_size)
         batch = generator, discriminator, labels, form.images(images)
         with form.frozen(discriminator):
-            terms = partial(objectives.generator_losses, *batch, objectives.Weights())
+            terms = partial(image_losses.generator_losses, *batch, image_losses.Weights())
             losses = descend(terms, WHOLE, optimizers[0], kind="generator/", autocast=precision)
-        terms = partial(objectives.discriminator_losses, *batch)
+        terms = partial(image_losses.discriminator_losses, *batch)
         return losses | descend(terms, WHOLE, optimizers[1], kind="discriminator/", autocast=precision)
 
     return step

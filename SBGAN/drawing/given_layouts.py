@@ -7,7 +7,7 @@ import torch
 
 from datasets.errors import UserError
 from datasets.files import LABEL_SUFFIXES, raw_ids_of, read_image, read_label_pixels, read_sketch_pixels
-from datasets.folders import find_files
+from datasets.pairs import find_files
 from SBGAN.model import Model
 from SPADE.engine.images import from_uint8
 

@@ -1,4 +1,4 @@
-"""Pictures of what models draw, beside what they were to draw; walks between latents, animated."""
+"""Pictures of what models draw, beside what they were to draw; animated walks."""
 
 from pathlib import Path
 
@@ -6,11 +6,9 @@ import torch
 from PIL import Image
 
 from SBGAN.drawing.files import replacing
-from SBGAN.drawing.sample import draw_images, draw_layouts
-from SBGAN.model import Model
-from SPADE.engine.data import spread_pairs
-from SPADE.engine.images import colour_layouts, enlarge, sheet, square_sheet
-from SPADE.sampling import render
+from SBGAN.model import Model, draw_images, draw_layouts
+from SPADE.engine.images import colour_layouts, enlarge, render, sheet, spread_pairs, square_sheet
+from SPADE.train import pictures
 
 MANY = 32  # samples of a sheet that has nothing but them
 
@@ -61,8 +59,11 @@ def scenes_sheet(pairs, store, seed: int = 0, num: int = 8):
 
 def contact_sheet(models, store, seed: int):
     """One picture of what models draw, one below the other: uint8 [3,...]"""
-    if models[-1].image_generator is not None:
-        return images_sheet(models[-1].image_generator, seed=seed)
+    last = models[-1]
+    if last.image_generator is not None:
+        return images_sheet(last.image_generator, seed=seed)
+    if last.layout_generator is None:
+        return pictures(last.spade_generator, store, last.device, last.encoder)
     return scenes_sheet([(model.layout_generator, model.spade_generator) for model in models], store, seed)
 
 

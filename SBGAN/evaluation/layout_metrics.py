@@ -2,7 +2,7 @@
 
 import torch
 
-from SPADE.evaluation.fidelity import frechet_distance
+from SPADE.evaluation.distances import frechet_distance
 from SPADE.evaluation.metrics import metric
 
 CELLS = 4  # of the grid, in each direction

@@ -1,14 +1,23 @@
-"""Scores of what is drawn from noise: layouts, scenes, or the baseline's images."""
+"""Scores of what is drawn from noise: layouts, scenes, the baseline's images; and the FID of the published table."""
 
 import statistics
 from dataclasses import replace
 
-from SBGAN.drawing.sample import draw_layouts
+import torch
+import torch.nn.functional as F
+
+from datasets.errors import UserError
+from SBGAN.discretize import resize
 from SBGAN.evaluation import layout_metrics  # noqa: F401 (registers the scores of layouts)
+from SBGAN.model import draw_layouts
+from SPADE.engine.device import evaluating
+from SPADE.engine.distributed import from_first, shared_out
+from SPADE.engine.images import from_uint8, in_batches, latents, render
+from SPADE.evaluation.distances import frechet_distance
+from SPADE.evaluation.features import full_precision
 from SPADE.evaluation.metrics import Evaluation
-from SPADE.evaluation.record import COLUMNS
-from SPADE.evaluation.scores import against_reference, draw_from_noise
-from SPADE.sampling import render
+from SPADE.evaluation.scores import COLUMNS, against_reference, draw_from_noise, real_images
+from SPADE.pretrained import find_weights, load_weights, torchvision
 
 
 def score_layouts(generator, evaluation: Evaluation, resolution=None, alpha: float = 1.0) -> dict:
@@ -53,3 +62,83 @@ def mean_row(rows: list[dict]) -> dict:
     if "swd" in row:
         row["swd"] = {level: statistics.mean(r["swd"][level] for r in rows) for level in rows[0]["swd"]}
     return row | {"repeats": repeats}
+
+
+# `fid_released`: the computation behind the published table of SB-GAN, oddities included; not a standard FID.
+#
+# torchvision's ImageNet Inception sees images in [-3,1] (they are in [-1,1] and get mapped by 2x - 1 as if they were in
+# [0,1]), the layouts are soft maps, and the reference images are flipped at random. Compare it with that table alone.
+
+PROTOCOL = (
+    "the released code's: torchvision's Inception on images in [-3,1], soft layouts, references flipped at random; "
+    "compare with the published table alone"
+)
+
+
+def imagenet_inception(path, device):
+    """Images float [n,3,H,W] in [-1,1] -> float [n,2048], as the released code calls it. path: None for the cache."""
+    url = torchvision.models.Inception_V3_Weights.IMAGENET1K_V1.url
+    without = "leave --fid_released out"
+    from_first(find_weights, url, path, without)  # the other processes find what is downloaded here
+    path = find_weights(url, path, without)
+    network = torchvision.models.inception_v3(weights=None, init_weights=False, transform_input=False)
+    try:
+        network.load_state_dict(load_weights(path))
+    except RuntimeError as error:
+        raise UserError(f"{path} holds no weights of torchvision's Inception ({str(error).splitlines()[0]})") from error
+    network.fc, network.AuxLogits = torch.nn.Identity(), None
+    network.eval().requires_grad_(False).to(device)
+
+    def features(images):
+        resized = F.interpolate(images, (299, 299), mode="bilinear", align_corners=False)
+        return network(2 * resized - 1)  # [n,2048]
+
+    return features
+
+
+def soft_scenes(model):
+    """Function of seeds: images float [N,3,h,w] in [-1,1] of soft layouts; of the RGB baseline, its images."""
+    generator, spade = model.image_generator or model.layout_generator, model.spade_generator
+
+    def images(z, style):
+        if spade is None:
+            return generator(z)
+        return spade(resize(generator(z).exp(), model.data["height"], model.data["width"]), style=style)
+
+    def draw(seeds):
+        z = latents(seeds, generator.latent_dim, model.device)
+        style = latents(seeds, spade.style_dim, model.device) if spade and spade.style_dim else None
+        with evaluating(*filter(None, (generator, spade))):
+            return in_batches(images, z, style)
+
+    return draw
+
+
+@torch.no_grad()
+def fid_released(draw, inception, evaluation: Evaluation) -> float:
+    """draw: seeds -> images float [N,3,h,w] in [-1,1]; inception: as of `imagenet_inception`."""
+    split = evaluation.store[evaluation.store.reference]
+    flips = torch.Generator().manual_seed(evaluation.seed)
+    flipped = torch.rand(min(evaluation.num, len(split)), generator=flips) < 0.5
+
+    def of_fakes(numbers):
+        return {"features": inception(draw([evaluation.seed + i for i in numbers])).cpu()}
+
+    def of_reals(numbers):
+        images = real_images(split, numbers, evaluation.height)
+        images = torch.where(flipped[numbers.start : numbers.stop, None, None, None], images.flip(3), images)
+        return {"features": inception(from_uint8(images.to(evaluation.device))).cpu()}
+
+    with full_precision():
+        fake, real = shared_out(of_fakes, evaluation.num), shared_out(of_reals, len(flipped))
+    return from_first(lambda: frechet_distance(fake["features"], real["features"]))
+
+
+def add_fid_released(row: dict, model, inception, evaluation: Evaluation):
+    """Adds it to the row of scores, or the reason why not."""
+    real = len(evaluation.store[evaluation.store.reference])
+    if real < 2:
+        row["fid_released_left_out"] = f"it needs at least 2 images on each side, found {real}"
+        return
+    row["fid_released"] = fid_released(soft_scenes(model), inception, evaluation)
+    row["protocol"]["fid_released"] = PROTOCOL

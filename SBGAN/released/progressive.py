@@ -5,11 +5,15 @@ heads belong to their blocks. Its networks have no minibatch statistics and the 
 """
 
 import re
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
+from datasets.errors import UserError
 from SBGAN.networks import ProgressiveDiscriminator, ProgressiveGenerator, block_of
-from SBGAN.released.spade import count, dimension, translate
+from SBGAN.released.spade import count, dimension, flatten, state_with, translate
+from SPADE.pretrained import load_weights
 
 
 def heads_of(released: dict) -> str:
@@ -22,7 +26,7 @@ def blocks_of(released: dict) -> int:
     return max(count(released, rf"blocks\.\d+\.(to|from)_{heads_of(released)}\.weight"), 1)
 
 
-def rows_of(released: dict) -> int:
+def height_of(released: dict) -> int:
     """Height that the finest block works at."""
     return 4 << (blocks_of(released) - 1)
 
@@ -116,3 +120,66 @@ def discriminator_state(released: dict) -> dict:
     with torch.device("meta"):
         network = ProgressiveDiscriminator(**discriminator_arguments(released, aspect=1))
     return translate(released, network, discriminator_names(network, heads_of(released)), "progressive discriminator")
+
+
+# --- How far a network had grown when its file was written ---
+
+LAYOUT_KEY = "blocks.0.fc1.weight"
+LAYOUT_CRITIC_KEYS = ("blocks.0.from_mask.weight", "blocks.0.from_rgb.weight")
+
+
+@dataclass(frozen=True)
+class Growth:
+    """The state of its own training that a file of the progressive networks tells."""
+
+    rows: int  # height up to which it has grown; blocks above were never trained
+    of_rows: int  # height that its blocks are for
+    fading: bool  # written in the first half of its last resolution
+
+
+@dataclass(frozen=True)
+class ReleasedLayoutGAN:
+    """State dicts under the released names, which end at the height that the networks have grown to."""
+
+    generator: dict
+    discriminator: dict | None
+    growth: Growth
+    baseline: bool  # the RGB ProGAN
+
+
+def read_layout(path: Path) -> ReleasedLayoutGAN:
+    """ITERATION.pth, or its generator alone. Raises UserError."""
+    content = load_weights(path)
+    tensors = flatten(content)
+    generator = state_with(tensors, [LAYOUT_KEY], path, "generator")
+    if generator is None:
+        raise UserError(f"{path} has no {LAYOUT_KEY}: it is no released layout GAN; name ITERATION.pth")
+    discriminator = state_with(tensors, LAYOUT_CRITIC_KEYS, path, "discriminator")
+    growth = growth_of(content, generator, path)
+    return ReleasedLayoutGAN(
+        generator_up_to(generator, growth.rows),
+        discriminator_up_to(discriminator, growth.rows) if discriminator else None,
+        growth,
+        heads_of(generator) == "rgb",
+    )
+
+
+def growth_of(content: dict, generator: dict, path) -> Growth:
+    """content: the file's, where "dim" is the height and "phase" is "fade" or "stabilize"."""
+    full = height_of(generator)
+    dim, fading = content.get("dim"), content.get("phase", "stabilize") != "stabilize"
+    if dim is None:
+        if not finest_is_trained(generator):
+            raise UserError(
+                f"{path} does not say how far it has grown (dim), and its block of {full} rows was never trained; "
+                "name ITERATION.pth as the released code wrote it"
+            )
+        return Growth(full, full, fading)
+    heights = [4 << i for i in range(full.bit_length() - 2)]
+    rows = next((height for height in heights if height == dim), None)
+    if rows is None:
+        raise UserError(
+            f"{path} has grown to {dim} rows (dim), but its blocks are for {', '.join(map(str, heights))}; "
+            "name ITERATION.pth as the released code wrote it"
+        )
+    return Growth(rows, full, fading)

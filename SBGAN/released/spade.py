@@ -10,6 +10,46 @@ import torch
 
 from datasets.errors import UserError
 from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
+from SPADE.pretrained import load_weights
+
+SPADE_KEYS = {  # a tensor that each of SPADE's networks has, and no other
+    "generator": "head_0.conv_0.weight_orig",
+    "discriminator": "discriminator_0.model0.0.weight",
+    "encoder": "layer1.0.weight_orig",
+}
+
+
+def flatten(content, prefix="") -> dict[str, torch.Tensor]:
+    """Tensors in nested dictionaries, by the names on the way to them."""
+    if isinstance(content, torch.Tensor):
+        return {prefix[:-1]: content}
+    if not isinstance(content, dict):
+        return {}
+    found = {}
+    for key, value in content.items():
+        found |= flatten(value, f"{prefix}{key}.")
+    return found
+
+
+def state_with(tensors: dict, keys, path, what: str) -> dict | None:
+    """The one state dict among the tensors that has one of the keys, under its own names; None if there is none."""
+    prefixes = sorted({name[: -len(key)] for name in tensors for key in keys if name.endswith(key)})
+    prefixes = [prefix for prefix in prefixes if prefix == "" or prefix.endswith(".")]
+    if len(prefixes) > 1:
+        raise UserError(f"{path} has several networks that could be the {what}, under {', '.join(prefixes)}; keep one")
+    if not prefixes:
+        return None
+    return {name.removeprefix(prefixes[0]): t for name, t in tensors.items() if name.startswith(prefixes[0])}
+
+
+def read_spade(path, kind: str) -> dict:
+    """State dict of one of SPADE's networks, whatever stands before its names, such as DataParallel's "module."."""
+    state = state_with(flatten(load_weights(path)), [SPADE_KEYS[kind]], path, kind)
+    if state is None:
+        raise UserError(
+            f"{path} has no {SPADE_KEYS[kind]}: it is no released SPADE {kind}; name the file of that network"
+        )
+    return state
 
 
 def dimension(released: dict, key: str, axis: int, what: str) -> int:

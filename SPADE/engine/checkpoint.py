@@ -6,6 +6,7 @@ The content is torch.save's; `position` is the number of images seen, to sort fi
 """
 
 import hashlib
+import json
 import pickle
 import re
 import struct
@@ -17,6 +18,7 @@ import torch
 
 from datasets.disk import replacing
 from datasets.errors import UserError
+from datasets.packed import Store, open_store
 from SPADE.engine.device import place
 
 FORMAT = 1
@@ -27,7 +29,7 @@ TRAILER = HEAD.size + hashlib.sha256().digest_size
 
 
 def record(network, average=None) -> dict:
-    """What `rebuild` needs: constructor arguments and weights, and their moving average if there is one."""
+    """Everything that `rebuild` needs: constructor arguments, weights, and their moving average if there is one."""
     entry = {"arguments": network.arguments, "state": network.state_dict()}
     return entry | ({"average": average.state_dict()} if average is not None else {})
 
@@ -71,7 +73,7 @@ class Checkpoint:
         return self.content["stage"]
 
     def described(self, averaged: bool) -> dict:
-        """What a record of scores says of it. averaged: were the averages of the weights taken, if there are any?"""
+        """The checkpoint's entry in a record of scores. averaged: were averages taken, if there are any?"""
         has_average = any("average" in entry for entry in self.content["networks"].values())
         weights = "average" if averaged and has_average else "last"
         return {"file": str(self.path), "sha256": self.sha256, "weights": weights}
@@ -127,7 +129,7 @@ def number_of(path: Path) -> int:
 
 
 class Damaged(Exception):
-    """What is wrong with a file."""
+    """Says what is wrong with a file."""
 
 
 class HashedFile:
@@ -167,7 +169,7 @@ def write_sealed(path: Path, position: int, fill):
 
 
 def position(path: Path) -> int:
-    """What the trailer says, after a look at the length alone. Raises Damaged."""
+    """Reads the trailer's position, after a look at the length alone. Raises Damaged."""
     size = path.stat().st_size
     with open(path, "rb") as file:
         file.seek(max(size - TRAILER, 0))
@@ -196,3 +198,60 @@ def verify(path: Path) -> str:
         raise Damaged("its checksum differs")
     digest.update(seal)
     return digest.hexdigest()
+
+
+# --- The data that a checkpoint was trained on ---
+
+
+def data_record(store) -> dict:
+    """A checkpoint's record of its data set: enough to name classes, colour layouts and to refuse other data."""
+    return {
+        "name": store.name,
+        "label_space": store.label_space.to_dict(),
+        "label_space_hash": store.label_space.hash,
+        "height": store.height,
+        "width": store.width,
+        "aspect": store.aspect,
+        "training_images": content_hash(store["train"]),
+    }
+
+
+def content_hash(split) -> str:
+    """Hash of what a split holds and how often each image is drawn: a run is continued on the same data only."""
+    return hashlib.sha256(json.dumps([split.names, split.weights, split.crc32]).encode()).hexdigest()[:16]
+
+
+def stored_data(content: dict, path: Path, store_path: str | None) -> Store:
+    """The store that is named, else the one that the checkpoint was trained on; checked to fit the checkpoint."""
+    where = store_path or content.get("config", {}).get("store")
+    if where is None:
+        raise UserError(f"{path} doesn't say what data it was trained on; pass --store, a packed store of that data")
+    store = open_store(where)
+    check_store(content["data"], path, store, where)
+    return store
+
+
+def check_store(data: dict, path: Path, store, store_path):
+    """A checkpoint and the data that it is to be trained on or scored against. Raises UserError."""
+    if data["name"] != store.name:
+        raise UserError(
+            f"--store {store_path} is {store.name}, but {path} was trained on {data['name']}; "
+            "pass the store of that data set"
+        )
+    wanted = {"label_space_hash": store.label_space.hash, "label_space": store.label_space.to_dict()}
+    check_label_space(data, path, wanted, f"--store {store_path}")
+    if (data["height"], data["width"]) != (store.height, store.width):
+        raise UserError(
+            f"--store {store_path} has images of {store.height}x{store.width}, but {path} was trained on "
+            f"{data['height']}x{data['width']}; prepare a store of that size, or train again"
+        )
+
+
+def check_label_space(a: dict, a_path, b: dict, b_name: str):
+    """The data of two checkpoints, or of one and a store. Raises UserError."""
+    if a["label_space_hash"] != b["label_space_hash"]:
+        counts = [len(data["label_space"]["classes"]) for data in (a, b)]
+        raise UserError(
+            f"{a_path} has {counts[0]} classes and {b_name} has {counts[1]}, or other ones; "
+            "train both stages on one label space"
+        )

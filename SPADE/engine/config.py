@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 from datasets.disk import replacing
-from datasets.errors import UserError
-from datasets.flags import Parser, Range, Switch
+from datasets.errors import Parser, Range, Switch, UserError
 from SPADE.engine.device import PRECISIONS
 from SPADE.engine.distributed import launched_processes
 
@@ -146,6 +145,14 @@ def check_batch(batch: int, config: RunSettings, num_images: int):
     require(batch % processes == 0, "batch_size", batch, wanted, "take another batch, or fewer processes")
 
 
+def given(field, value) -> str:
+    """A setting as one gives it on the command line."""
+    flag = (*field.metadata.get("also", ()), f"--{field.name}")[0]
+    if isinstance(value, bool):
+        return flag if value else f"--no_{field.name}"
+    return f"no {flag}" if value is None else f"{flag} {value}"
+
+
 def reconcile(saved: dict, config, images_seen: int, constant_images=None) -> list[str]:
     """May a run whose checkpoint has the settings `saved` go on with those of `config`? Returns notes of what differs.
 
@@ -164,10 +171,11 @@ def reconcile(saved: dict, config, images_seen: int, constant_images=None) -> li
             and constant_images
             and images_seen <= min(constant_images(config), constant_images(type(config)(**saved)))
         ):
-            notes.append(f"--{field.name} {new} instead of {old}")
+            notes.append(f"{given(field, new)} instead of {given(field, old)}")
             continue
+        flag, found = given(field, "").strip(), "not given" if new is None else new
         raise UserError(
-            f"--{field.name} is {new}, but the run {config.name} was begun with {old}, which its networks, data or "
-            f"course depend on; pass {old} to continue it, or another --name to begin a new one"
+            f"{flag} is {found}, but the run {config.name} was begun with {given(field, old)}, which its networks, "
+            "data or course depend on; give that to continue it, or another --name to begin a new one"
         )
     return notes

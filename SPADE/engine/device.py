@@ -1,4 +1,4 @@
-"""Decides once where and how a program computes: device, number format, determinism, seeds, evaluation mode."""
+"""Decides once where and how a program computes: device, number format, memory, determinism, seeds, modes."""
 
 import contextlib
 import ctypes
@@ -6,6 +6,8 @@ import hashlib
 import os
 import random
 import re
+import sys
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -122,3 +124,24 @@ def evaluating(*networks):
     finally:
         for module, training in modes:
             module.training = training
+
+
+def forget_peak(device):
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak of resident memory begins anew
+
+
+def peak_memory(device) -> int:
+    """Most that was in use at once since `forget_peak`, in bytes: a GPU's allocations, else this process's memory."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        status = Path("/proc/self/status").read_text()  # getrusage also counts what was there before exec
+        return int(status.split("VmHWM:")[1].split()[0]) << 10
+    except (OSError, IndexError):
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -51,19 +51,26 @@ def own_log(record: Path, logs: Path, continued: bool) -> Path:
 
     continued: has the run a checkpoint? One that kept no record logged into the newest folder with a time for its name.
     """
-    try:
-        return logs / json.loads(record.read_text())["folder"]
-    except (OSError, ValueError, LookupError, TypeError):
-        older = [path.name for path in logs.glob("*") if re.fullmatch(r"\d{8}-\d{6}", path.name)] if continued else []
+    if name := recorded(record):
+        return logs / name
+    older = [path.name for path in logs.glob("*") if re.fullmatch(r"\d{8}-\d{6}", path.name)] if continued else []
     name = max(older) if older else new_folder(logs)
     with replacing(record) as temporary:
         temporary.write_text(json.dumps({"folder": name}) + "\n")
     return logs / name
 
 
+def recorded(record: Path) -> str | None:
+    """The folder's name in a record; None where there is none, or a damaged one."""
+    try:
+        return str(json.loads(record.read_text())["folder"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
 def recorded_logs(run: Path, logs: Path) -> list[Path]:
     """The logs in LOGS/NAME that a run's folder says are its own; all that is there where it says nothing."""
-    names = [json.loads(record.read_text())["folder"] for record in sorted(run.glob("*_log.json"))]
+    names = [name for record in sorted(run.glob("*_log.json")) if (name := recorded(record))]
     return [logs / name for name in names] or [logs, *sorted(path for path in logs.glob("*") if path.is_dir())]
 
 

@@ -10,20 +10,16 @@ from pathlib import Path
 
 from SPADE.engine.config import RunSettings
 from SPADE.engine.device import autocast, deterministic, keep_freed_memory, seed_step, set_precision
-from SPADE.engine.distributed import broadcast, rank
-from SPADE.engine.guard import Guard
+from SPADE.engine.distributed import broadcast, rank, stop_requests, together, watched_step
 from SPADE.engine.log import Progress, RunLog
-from SPADE.engine.memory import measure_memory
 from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.state import TrainingState
-from SPADE.engine.step import Step, descend, every, set_learning_rate
-from SPADE.engine.stopping import stop_requests
-from SPADE.engine.watch import together, watched_step
+from SPADE.engine.step import Guard, Step, descend, every, measure_memory, set_learning_rate
 
 
 @dataclass(frozen=True)
 class Training:
-    """What is a stage's own."""
+    """Everything that is a stage's own."""
 
     total: int  # images to be seen in all
     state: TrainingState  # networks, optimisers, averages of weights

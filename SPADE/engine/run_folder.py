@@ -17,7 +17,7 @@ import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from datasets.disk import replacing
+from datasets.disk import explained, replacing
 from datasets.errors import UserError
 from SPADE.engine import checkpoint, warm_start
 from SPADE.engine import config as settings
@@ -121,14 +121,16 @@ class RunFolder:
             return
         content = {**state.record(self.config, self.data), **more}
         name = f"{self.prefix}_at_{content['images_seen']}.pt" if number is None else f"{self.prefix}_{number}.pt"
+        stop = self.config.on_save_error == "stop"
+        remedy = f"the last good one is {self.last_good}" if self.last_good else "there is no earlier one"
+        remedy += "; make room and give the same command again" if stop else "; training goes on"
         try:
-            checkpoint.save(self.path / name, self.stage, content)
-        except OSError as error:
-            message = f"checkpoint {self.path / name} cannot be written ({error.strerror or error}); "
-            message += f"the last good one is {self.last_good}" if self.last_good else "there is no earlier one"
-            if self.config.on_save_error == "stop":
-                raise UserError(f"{message}; make room and give the same command again") from error
-            print(f"warning: {message}; training goes on", flush=True)
+            with explained(f"checkpoint {self.path / name}", remedy):
+                checkpoint.save(self.path / name, self.stage, content)
+        except UserError as error:
+            if stop:
+                raise
+            print(f"warning: {error}", flush=True)
             return
         self.last_good = self.path / name
         self.damaged.discard(self.last_good)
@@ -141,7 +143,7 @@ class RunFolder:
 
     def _begin(self, origin) -> Path:
         """Writes down what belongs to the run; returns the folder of its log."""
-        try:
+        with explained(self.path, "make room or pass other --weights"):
             self.path.mkdir(parents=True, exist_ok=True)
             if not self.locks:
                 self.locks.append(lock(self.path))
@@ -151,10 +153,6 @@ class RunFolder:
                 with replacing(self.path / "origin.json") as temporary:
                     temporary.write_text(json.dumps(names) + "\n")
             log = own_log(self.path / f"{self.prefix}_log.json", self.logs, continued=self.saved is not None)
-        except OSError as error:
-            raise UserError(
-                f"{self.path} cannot be written ({error.strerror or error}); make room or pass other --weights"
-            ) from error
         with contextlib.suppress(OSError):  # a log that can't be written is said when it is tried
             self.locks.append(lock(log))  # it is another run's too, where somebody copied its weights
         return log

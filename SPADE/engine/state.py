@@ -1,15 +1,16 @@
-"""Everything that training changes, to and from a checkpoint. Random states are no part: see `seed_step`.
+"""Everything that training changes, to and from a checkpoint; and the buffers that networks keep beside their weights.
 
-Averages of weights are exponential moving ones: what is evaluated and sampled from (Yazıcı et al., *The Unusual
-Effectiveness of Averaging in GAN Training*, ICLR 2019).
+Random states are no part of it: see `seed_step`. Averages of weights are exponential moving ones: what is evaluated and
+sampled from (Yazıcı et al., *The Unusual Effectiveness of Averaging in GAN Training*, ICLR 2019).
 """
 
 import copy
 from dataclasses import dataclass, field
 
 import torch
+from torch import nn
 
-from SPADE.engine import buffers, checkpoint
+from SPADE.engine import checkpoint
 
 RAMP_UP = 0.05  # the half-life is at most this share of the images seen, so that the start is soon forgotten
 
@@ -24,7 +25,7 @@ class TrainingState:
     skipped: dict[str, int] = field(default_factory=dict)  # loss term -> steps not made because of it
 
     def shown(self, name: str) -> torch.nn.Module:
-        """What is evaluated and sampled from: the average, if there is one."""
+        """The network that is evaluated and sampled from: the average, if there is one."""
         return self.averages.get(name, self.networks.get(name))
 
     def average(self, images: int, images_seen: int, half_life: float):
@@ -101,7 +102,57 @@ def update_average(average: torch.nn.Module, network: torch.nn.Module, keep: flo
     average's own follow its weights by one iteration for each update, as in training.
     """
     pairs = [*zip(average.parameters(), network.parameters(), strict=True)]
-    pairs += [*zip(buffers.split(average)[0], buffers.split(network)[0], strict=True)]
+    pairs += [*zip(split_buffers(average)[0], split_buffers(network)[0], strict=True)]
     torch._foreach_lerp_([mine for mine, _ in pairs], [theirs for _, theirs in pairs], 1 - keep)
-    for layer in buffers.iterative_layers(average):
+    for layer in iterative_layers(average):
         layer.iterate()
+
+
+# --- Buffers, as those who keep, rewind or average networks must see them ---
+
+
+class Iterative(nn.Module):
+    """Base of layers with estimates that each forward pass in training improves by an iteration, as spectral norm's."""
+
+    estimates: tuple[str, ...]  # names of the buffers that hold them
+
+    def iterate(self):
+        """One iteration for the weights as they are."""
+        raise NotImplementedError
+
+
+def iterative_layers(network: nn.Module) -> list[Iterative]:
+    return [layer for layer in network.modules() if isinstance(layer, Iterative)]
+
+
+def split_buffers(network: nn.Module) -> tuple[list, list]:
+    """The network's floating-point buffers: (statistics and constants, estimates of its iterative layers)."""
+    estimates = [getattr(layer, name) for layer in iterative_layers(network) for name in layer.estimates]
+    known = {id(buffer) for buffer in estimates}
+    others = [b for b in network.buffers() if b.is_floating_point() and id(b) not in known]
+    return others, estimates
+
+
+class Buffers:
+    """All buffers of some networks as one tensor, so that they are kept and put back by one operation."""
+
+    def __init__(self, networks):
+        networks = list(networks)
+        pairs = [split_buffers(network) for network in networks]
+        others, estimates = ([buffer for pair in pairs for buffer in pair[kind]] for kind in (0, 1))
+        self.estimates_from = sum(buffer.numel() for buffer in others)
+        buffers = others + estimates
+        device = next(parameter.device for network in networks for parameter in network.parameters())
+        self.all = torch.cat([buffer.flatten() for buffer in [*buffers, torch.empty(0, device=device)]])
+        for buffer, view in zip(buffers, self.all.split([b.numel() for b in buffers]), strict=True):
+            buffer.set_(view.view_as(buffer))
+        self.good = self.all.clone()  # as the last good descent left them
+
+    def rewind_estimates(self):
+        """Has them as the last good descent left them: one iteration for each step, not for each part of its batch."""
+        self.all[self.estimates_from :] = self.good[self.estimates_from :]
+
+    def keep_unless(self, bad):
+        """bad: bool [], on the device. Forward passes have written buffers; after a bad one they are put back."""
+        self.good = torch.where(bad, self.good, self.all)
+        self.all.copy_(self.good)

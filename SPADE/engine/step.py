@@ -1,11 +1,20 @@
-"""One step: what is due at it, a pure function of the images seen before it, and how the optimisers make it."""
+"""One step: what is due at it, how the optimisers make it, and who judges it.
+
+What is due is a pure function of the images seen before it. The guard leaves out a step that is not finite; before the
+first, one is rehearsed for the memory that it takes.
+"""
 
 import contextlib
+import math
 from dataclasses import dataclass
 
 import torch
 
-from SPADE.engine.distributed import average_gradients, world_size
+from datasets.errors import UserError
+from SPADE.engine.device import forget_peak, peak_memory
+from SPADE.engine.distributed import average_gradients, rank, waiting_for_others, world_size
+from SPADE.engine.run_folder import RunFolder
+from SPADE.engine.state import Buffers
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,7 @@ def every(period: int, steps: int) -> bool:
 
 @contextlib.contextmanager
 def frozen(*networks):
-    """Inside, no gradients are computed for these networks' parameters; they still pass through."""
+    """Computes no gradients for these networks' parameters inside; they still pass through."""
     parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
     for p in parameters:
         p.requires_grad_(False)
@@ -83,7 +92,7 @@ def frozen(*networks):
 
 @contextlib.contextmanager
 def unmoved(network):
-    """Inside, a network in training mode writes its running statistics and spectral vectors; then they are put back."""
+    """Puts the running statistics and spectral vectors back that a network in training mode has written inside."""
     before = [buffer.clone() for buffer in network.buffers()]
     try:
         yield
@@ -106,12 +115,12 @@ def micro_batches(size: int, *values) -> list:
     n = len(values[0])
     size = min(size or n, n)
     starts = range(0, n, size)
-    return [(min(size, n - i) / n, [rows_of(value, slice(i, i + size)) for value in values]) for i in starts]
+    return [(min(size, n - i) / n, [cut(value, slice(i, i + size)) for value in values]) for i in starts]
 
 
-def rows_of(value, rows: slice):
+def cut(value, rows: slice):
     if isinstance(value, dict):
-        return {name: rows_of(inner, rows) for name, inner in value.items()}
+        return {name: cut(inner, rows) for name, inner in value.items()}
     return None if value is None else value[rows]
 
 
@@ -145,3 +154,123 @@ def descend(terms_of, batches, *optimizers, guard=None, kind: str = "", autocast
 def set_learning_rate(optimizer, rate: float):
     for group in optimizer.param_groups:
         group["lr"] = rate
+
+
+# --- Steps with a non-finite loss or gradient are not made; too many in a row end the run ---
+
+MOST_IN_A_ROW = 20
+
+
+class Guard:
+    """Decides over each descent, the same on all processes.
+
+    The device decides by itself (`judge`); the host reads why at the next descent, when the numbers have long been
+    there, so that it never waits for the device and always has work queued for it.
+    """
+
+    def __init__(self, networks, skipped: dict, folder: RunFolder):
+        self.buffers = Buffers(networks)
+        self.rewind_estimates = self.buffers.rewind_estimates
+        self.skipped, self.folder = skipped, folder
+        self.in_a_row, self.first = {}, {}  # by kind of descent: bad ones in a row, name of the first bad term
+        self.unread = None  # kind, names and report of the last descent, and the event that says it has arrived
+
+    def judge(self, kind: str, names: list[str], values: torch.Tensor, gradients) -> torch.Tensor:
+        """Is the step to be left out? float [], 0 or 1, on the device.
+
+        values: of the terms of these names, summed over all processes; gradients: averaged over them.
+        """
+        norm = torch.nn.utils.get_total_norm(gradients)
+        report = torch.cat([values, norm[None].to(values)])
+        bad = report.isfinite().all().logical_not()
+        self.buffers.keep_unless(bad)
+        self.read()
+        self.unread = kind, names, *to_host(report)
+        return bad.float()
+
+    def read(self):
+        """Reads what the last descent reported. Before a checkpoint, so that the counts in it are whole."""
+        if self.unread is None:
+            return
+        (kind, names, report, arrived), self.unread = self.unread, None
+        if arrived:
+            with waiting_for_others():  # on a GPU the host waits here, not in the collective
+                arrived.synchronize()
+        *values, norm = report.tolist()
+        culprits = [f"{kind}{name}" for name, value in zip(names, values, strict=True) if not math.isfinite(value)]
+        if not culprits and not math.isfinite(norm):
+            culprits = [f"{kind}gradient"]
+        if culprits:
+            self.count(kind, culprits)
+        else:
+            self.in_a_row[kind] = 0
+
+    def count(self, kind, culprits):
+        for name in culprits:
+            self.skipped[name] = self.skipped.get(name, 0) + 1
+        if not self.in_a_row.get(kind):
+            self.first[kind] = culprits[0]
+        in_a_row = self.in_a_row[kind] = self.in_a_row.get(kind, 0) + 1
+        if rank() == 0:
+            print(f"\nnot finite: {', '.join(culprits)}; this step is not made ({in_a_row} in a row)", flush=True)
+        if in_a_row >= MOST_IN_A_ROW:
+            raise UserError(
+                f"{MOST_IN_A_ROW} steps in a row had losses or gradients that are not finite, first "
+                f"{self.first[kind]}; the last good checkpoint is {self.folder.last_good}; begin a run with a lower "
+                "rate, or look at the data"
+            )
+
+
+def to_host(tensor):
+    """Copies to the CPU: (copy, event after which it holds the values; None: it does already)."""
+    if tensor.device.type != "cuda":
+        return tensor, None
+    copy = torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
+    arrived = torch.cuda.Event()
+    arrived.record()
+    return copy, arrived
+
+
+# --- What a training will need, measured before it begins ---
+
+MIB = 2**20
+
+
+class Rehearsal:
+    """Stands in the guard's place: no step is made, and the buffers that the forward passes wrote are put back."""
+
+    def __init__(self, networks):
+        self.buffers = Buffers(networks)
+        self.rewind_estimates = self.buffers.rewind_estimates
+
+    def judge(self, kind, names, values, gradients):
+        bad = torch.ones((), dtype=torch.bool, device=values.device)
+        self.buffers.keep_unless(bad)
+        return bad.float()
+
+
+def measure_memory(networks: dict, optimizers: dict, step, device, what: str):
+    """Prints parameters, the optimisers' memory, and the most that is in use in a step, which is rehearsed for it.
+
+    step: function of a guard that makes one step; what: which step it is, in words. Nothing is changed by it but that
+    the optimisers' state exists.
+    """
+    counts = {name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()}
+    forget_peak(device)
+    step(Rehearsal(networks.values()))
+    peak = peak_memory(device)
+    for optimizer in optimizers.values():
+        optimizer.zero_grad(set_to_none=True)
+    if rank() == 0:
+        print("parameters: " + ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in counts.items()))
+        weights = sum(tensor_bytes(network.parameters()) for network in networks.values())
+        states = sum(tensor_bytes(s.values()) for o in optimizers.values() for s in o.state.values())
+        print(
+            f"memory: weights {weights / MIB:.0f} MiB, optimisers {states / MIB:.0f} MiB, in a step at most "
+            f"{peak / MIB:.0f} MiB in all ({what}{'' if device.type == 'cuda' else '; the program itself included'})",
+            flush=True,
+        )
+
+
+def tensor_bytes(tensors) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -99,7 +99,7 @@ def group_of(layer: str) -> str:
 
 
 def differing_settings(here: dict, there: dict) -> list[str]:
-    """Also those that no shape shows, such as strides."""
+    """Names arguments that differ, those that no shape shows among them, such as strides."""
     return [f"{key} {here[key]} here, {there.get(key)} there" for key in here if here[key] != there.get(key)]
 
 

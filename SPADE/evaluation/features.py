@@ -12,9 +12,12 @@ from datasets.disk import sha256
 from datasets.errors import UserError
 from SPADE.engine.config import require
 from SPADE.engine.distributed import from_first, rank
-from SPADE.evaluation.settings import ImageScores
-from SPADE.pretrained import inception_weights, load_weights
-from SPADE.torchvision_import import torchvision  # noqa: F401 (torch-fidelity imports it, so it comes first)
+from SPADE.pretrained import (
+    inception_weights,
+    load_weights,
+    torchvision,  # noqa: F401 (torch-fidelity imports it, so it comes first)
+)
+from SPADE.settings import ImageScores
 
 # isort: split
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3

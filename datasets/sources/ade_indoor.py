@@ -16,11 +16,9 @@ import numpy as np
 
 from datasets.errors import UserError
 from datasets.files import image_size, read_image, read_label, read_raw_ids
-from datasets.folders import find_directory, find_files, need_directory, pair_up
 from datasets.labels import LabelClass, LabelSpace, distinct_colours, load_space
-from datasets.packing import Item, Plan, in_parallel
-from datasets.sources.pairs import note_counts, resize_image, resize_labels
-from datasets.writing import Entry
+from datasets.packing import Entry, Item, Plan, Source, in_parallel
+from datasets.pairs import find_directory, find_files, need_directory, note_counts, pair_up, resize_image, resize_labels
 
 SCENES = (
     "airport_terminal", "bathroom", "bedroom", "conference_room", "corridor",
@@ -146,3 +144,6 @@ def _item(name: str, image: Path, label: Path, short_edge: int) -> Item:
     height, width = max((image_height, image_width), (label_height, label_width))
     scale = short_edge / min(height, width)
     return Item(Entry(name, round(height * scale), round(width * scale)), (image, label))
+
+
+SOURCE = Source(__doc__, add_arguments, plan)

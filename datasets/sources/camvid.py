@@ -11,10 +11,9 @@ import functools
 from pathlib import Path
 
 from datasets.errors import UserError
-from datasets.folders import find_directory, is_directory
 from datasets.labels import load_space
-from datasets.packing import Plan
-from datasets.sources.pairs import load_pair, note_counts, pair_items
+from datasets.packing import Plan, Source
+from datasets.pairs import find_directory, is_directory, load_pair, note_counts, pair_items
 
 
 def add_arguments(parser):
@@ -52,3 +51,6 @@ def _folders(source: str, split: str) -> tuple[Path, Path] | None:
         if found and is_directory(found.parents[labels.count("/")] / images):
             return found.parents[labels.count("/")] / images, found
     return None
+
+
+SOURCE = Source(__doc__, add_arguments, plan)

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from datasets.errors import UserError
 from datasets.packed import Split, open_store, share_of
-from datasets.packing import Item, Plan
-from datasets.writing import Entry
+from datasets.packing import Entry, Item, Plan, Source
 
 
 def add_arguments(parser):
@@ -48,3 +47,6 @@ def load_pair(item: Item, store: Path, share: float):
 def opened(store: Path, split: str, share: float) -> Split:
     """Once in each worker."""
     return share_of(open_store(store)[split], share)
+
+
+SOURCE = Source(__doc__, add_arguments, plan)

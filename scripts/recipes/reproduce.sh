@@ -8,8 +8,6 @@ base="$name"
 cores="$(python -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')"
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$(((cores + 1) / 2))}" store weights logs results gpus name
 mkdir -p "$logs" "$results"
-others=0
-trap '[ $others = 0 ] || kill $others 2>/dev/null || true' EXIT
 
 quiet() { # quiet NAME COMMAND...: its output goes to LOGS/NAME.txt; its last lines are shown where it fails
     local file="$logs/$1.txt"
@@ -30,21 +28,18 @@ layouts_and_baseline() {
     train image train_progressive
 }
 
+spade() { train spade train_spade --no_vgg_loss; }
+
 control() { train control train_finetune_end2end --name "${name}_control" --no_vgg_loss --lambda_D2 0 --pretrain_epochs 0; }
+
+finetune() { train finetune train_finetune_end2end --no_vgg_loss; }
 
 for seed in $seeds; do
     name="${base}_seed$seed"
-    layouts_and_baseline &
-    others=$!
-    train spade train_spade --no_vgg_loss
-    wait $others
-    control &
-    others=$!
-    train finetune train_finetune_end2end --no_vgg_loss
-    wait $others
-    others=0
+    both layouts_and_baseline spade
+    both control finetune
     score image test_progressive ${rest[@]+"${rest[@]}"}
     score control test_finetune_end2end --no_copy_check ${rest[@]+"${rest[@]}"}
     score finetune test_finetune_end2end --no_copy_check ${rest[@]+"${rest[@]}"}
 done
-python -m SBGAN.reproduction --results "$results" --name "$base" --seeds "${seeds// /,}"
+python -m SBGAN.compare --results "$results" --name "$base" --seeds "${seeds// /,}"

@@ -1,2 +1,2 @@
-# Scores and pictures of the baseline. Further flags: python -m SBGAN.test_progressive --help
-run SBGAN.test_progressive --results "$results" --name "${name}_image" "${scoring[@]}"
+# Scores and pictures of the baseline. Further flags: python -m SBGAN.evaluate --help
+run SBGAN.evaluate --results "$results" --name "${name}_image" "${scoring[@]}"

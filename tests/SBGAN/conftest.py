@@ -4,8 +4,8 @@ import torch
 from SBGAN.networks import ImageGenerator, LayoutGenerator
 from SBGAN.stages import FINETUNE
 from SPADE.engine import checkpoint
-from SPADE.engine.data import data_record
-from SPADE.layers import initialise
+from SPADE.engine.checkpoint import data_record
+from SPADE.modulation import initialise
 from SPADE.networks import SPADEGenerator, StyleEncoder
 
 

@@ -7,12 +7,11 @@ import torch
 
 from datasets.packed import open_store
 from datasets.reader import Reader, in_order
-from SBGAN import compare, test_progressive, train_progressive
-from SBGAN.drawing.sample import draw_images
+from SBGAN import compare, evaluate, train_progressive
+from SBGAN.model import draw_images
 from SBGAN.networks import ImageGenerator
-from SBGAN.settings import ProgressiveSettings
+from SBGAN.settings import LayoutSettings
 from SBGAN.train_progressive import image_domain
-from SPADE import test as test_spade
 from SPADE.engine import checkpoint
 from SPADE.evaluation.metrics import Evaluation
 
@@ -29,7 +28,7 @@ def trained(toy_store, tmp_path_factory):
     folder = tmp_path_factory.mktemp("baseline")
     logs = ["--logs", str(folder / "logs")]
     train_progressive.main([*places(toy_store, folder, "toy_image"), *logs, *TINY, "--num_eval", "8"])
-    test_progressive.main([*places(toy_store, folder, "toy_image"), "--results", str(folder / "results"), *SCORED])
+    evaluate.main([*places(toy_store, folder, "toy_image"), "--results", str(folder / "results"), *SCORED])
     return folder
 
 
@@ -62,7 +61,7 @@ def test_what_it_leaves(trained):
 
 def test_real_images_are_averages_over_blocks(toy_store):
     store = open_store(toy_store)
-    config = ProgressiveSettings(store=str(toy_store), name="n", seed=3)
+    config = LayoutSettings(store=str(toy_store), name="n", seed=3)
     real = image_domain(config, store, "cpu", evaluation=None).real(8, 4, 8)
     images, _ = Reader(store["train"], 3).pairs(8, 4)
     wanted = images.double().unflatten(3, (16, 4)).unflatten(2, (8, 4)).mean((3, 5)) / 127.5 - 1
@@ -71,7 +70,7 @@ def test_real_images_are_averages_over_blocks(toy_store):
 
 def test_scores_while_it_trains(toy_store, tmp_path):
     store = open_store(toy_store)
-    config = ProgressiveSettings(store=str(toy_store), weights=str(tmp_path), name="n", num_eval=8)
+    config = LayoutSettings(store=str(toy_store), weights=str(tmp_path), name="n", num_eval=8)
     domain = image_domain(config, store, "cpu", Evaluation(store, "cpu", 8, height=32))
     generator = ImageGenerator(3, 2, 32, 8, fmap_max=8)
     assert domain.evaluate(generator, 8, 0.5, 1) == {}  # SWD has no level below 16 rows
@@ -96,7 +95,7 @@ def test_flags_of_the_layouts_sampler(toy_store, tmp_path, capsys):
 def test_stage_2_alone(untrained, tmp_path):
     path = untrained.spade()
     at = ["--weights", str(path.parents[1]), "--name", "spade", "--results", str(tmp_path), "--device", "cpu"]
-    test_spade.main([*at, *SCORED])
+    evaluate.main([*at, *SCORED])
     record = json.loads((tmp_path / "spade/scores.json").read_text())
     assert set(record["scores"]) == {"real layouts", "floor: real against real"}
     split = untrained.store["val"]

@@ -1,4 +1,4 @@
-"""What needs a GPU: every stage there in every precision, exact resume, NCCL, no waiting within a step."""
+"""Tests that need a GPU: every stage there in every precision, exact resume, NCCL, no waiting within a step."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 
 from SPADE.engine import distributed
-from SPADE.engine.guard import to_host
+from SPADE.engine.step import to_host
 from tests.runs import FLAGS, MAIN, differences, final
 
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]

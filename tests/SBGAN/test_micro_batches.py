@@ -10,9 +10,8 @@ from SBGAN import joint_stage, layout_stage
 from SBGAN.discretize import straight_through
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
 from SBGAN.settings import FinetuneSettings
-from SPADE import objectives
-from SPADE.engine.guard import Guard
-from SPADE.engine.step import adam, descend, micro_batches
+from SPADE import losses as image_losses
+from SPADE.engine.step import Guard, adam, descend, micro_batches
 from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
 from tests.runs import curves, train
 
@@ -82,11 +81,11 @@ def test_spade_without_batch_statistics(size):
     batch = labels, torch.rand(BATCH, 3, 32, 64) * 2 - 1, 0.1 * torch.randn(BATCH, 3)
 
     def of_generator(labels, images, noise):
-        weights = objectives.Weights(kl=0.05 * BATCH)
-        return objectives.generator_losses(generator, discriminator, labels, images, weights, encoder, noise)
+        weights = image_losses.Weights(kl=0.05 * BATCH)
+        return image_losses.generator_losses(generator, discriminator, labels, images, weights, encoder, noise)
 
     def of_discriminator(labels, images, noise):
-        return objectives.discriminator_losses(generator, discriminator, labels, images, encoder, noise)
+        return image_losses.discriminator_losses(generator, discriminator, labels, images, encoder, noise)
 
     for terms, trained in ((of_generator, (generator, encoder)), (of_discriminator, (discriminator,))):
         whole, parts = (gradients(terms, batch, part, networks, *trained) for part in (0, size))

@@ -18,10 +18,10 @@ import torch.distributed as dist
 from SBGAN import joint_stage
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
 from SBGAN.settings import FinetuneSettings
-from SPADE import objectives
-from SPADE.engine import distributed, watch
+from SPADE import losses
+from SPADE.engine import distributed
 from SPADE.engine.device import place
-from SPADE.engine.step import descend, rows_of
+from SPADE.engine.step import cut, descend
 from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
 from tests.runs import MAIN as MAINS
 from tests.runs import SignalAt, arguments, differences, final, processes, train
@@ -96,7 +96,7 @@ def gradients(part: slice, path):
     encoder = StyleEncoder(2, 3)
     if distributed.world_size() == 2:
         part = slice(distributed.rank() * BATCH // 2, (distributed.rank() + 1) * BATCH // 2)
-    labels, images, noise = (rows_of(value, part) for value in inputs().values())
+    labels, images, noise = (cut(value, part) for value in inputs().values())
     config = FinetuneSettings(store="", name="", layout_name="", spade_name="")
     found = {}
 
@@ -114,10 +114,10 @@ def gradients(part: slice, path):
     discriminators = networks.layout_discriminator, networks.image_discriminator, networks.image_discriminator_2
     backward("discriminators", terms, *discriminators)
     conditional = place(MultiscaleDiscriminator(CLASSES + 3, 2), device)
-    weights = objectives.Weights(kl=0.05 * BATCH)
+    weights = losses.Weights(kl=0.05 * BATCH)
 
     def styled_terms(labels, images, noise):
-        return objectives.generator_losses(styled, conditional, labels, images, weights, encoder, noise["encoder"])
+        return losses.generator_losses(styled, conditional, labels, images, weights, encoder, noise["encoder"])
 
     backward("style", styled_terms, styled, encoder)
     found |= {f"buffer {key}": value for key, value in networks.spade_generator.named_buffers()}
@@ -177,7 +177,7 @@ class Hang:
 
 def begin_and(rank, act, store, folder, capture):
     """A run in which one process does something bad; the other's complaints go to a file. Little patience."""
-    watch.SILENCE, watch.PATIENCE, watch.FIRST_STEPS = 3, 3, 1
+    distributed.SILENCE, distributed.PATIENCE, distributed.FIRST_STEPS = 3, 3, 1
     if int(os.environ["RANK"]) != rank:
         sys.stderr = open(capture, "w")  # noqa: SIM115 (until the process ends)
     run_stage("spade", store, folder, (act, None) if rank == 0 else (None, act))
@@ -204,7 +204,7 @@ def work_and_leave(file):
     """Process 0 writes what process 1 did not wait for."""
     distributed.start(torch.device("cpu"))
     before = threading.active_count()
-    with watch.together():
+    with distributed.together():
         if distributed.rank() == 0:
             time.sleep(2)
             file.write_text("written")
@@ -263,12 +263,12 @@ def report(**more):
 
 
 def test_verdicts():
-    assert watch.verdict(report(), silent=5) is None
-    assert "heard" in watch.verdict(report(), silent=30)
-    assert "hangs" in watch.verdict(report(in_step=50), silent=0)
-    assert watch.verdict(report(in_step=50, waiting=True), silent=0) is None
-    assert watch.verdict(report(in_step=50, longest=30), silent=0) is None  # its steps are long
-    assert watch.verdict(report(in_step=50, begun=1), silent=0) is None  # the first ones may be
-    assert watch.verdict(report(left="done"), silent=300) is None
-    assert "ValueError" in watch.verdict(report(left="ValueError: x"), silent=0)
+    assert distributed.verdict(report(), silent=5) is None
+    assert "heard" in distributed.verdict(report(), silent=30)
+    assert "hangs" in distributed.verdict(report(in_step=50), silent=0)
+    assert distributed.verdict(report(in_step=50, waiting=True), silent=0) is None
+    assert distributed.verdict(report(in_step=50, longest=30), silent=0) is None  # its steps are long
+    assert distributed.verdict(report(in_step=50, begun=1), silent=0) is None  # the first ones may be
+    assert distributed.verdict(report(left="done"), silent=300) is None
+    assert "ValueError" in distributed.verdict(report(left="ValueError: x"), silent=0)
     assert dist.is_available()

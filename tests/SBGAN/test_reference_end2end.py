@@ -8,8 +8,8 @@ from functools import partial
 import pytest
 import torch
 
+import SPADE.losses
 import SPADE.modulation
-import SPADE.objectives
 from datasets.labels import one_hot
 from SBGAN import joint_stage
 from SBGAN.discretize import RELEASED_FLOOR
@@ -47,7 +47,7 @@ class Case64(Case):
 
 @pytest.fixture(autouse=True)
 def one_hot_in_float64(monkeypatch):
-    for module in (SPADE.modulation, SPADE.objectives, joint_stage):
+    for module in (SPADE.modulation, SPADE.losses, joint_stage):
         monkeypatch.setattr(module, "one_hot", lambda labels, num_classes: one_hot(labels, num_classes).double())
 
 

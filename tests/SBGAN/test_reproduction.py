@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from SBGAN import reproduction
+from SBGAN import compare
 
 
 def write_scores(folder, name, seed, shift):
     """FSD of row i in seed s is i + s; fine-tuning gains `shift` besides."""
-    for i, (row, (ending, place)) in enumerate(reproduction.ROWS.items()):
+    for i, (row, (ending, place)) in enumerate(compare.ROWS_OF_SEEDS.items()):
         path = folder / f"{name}_seed{seed}_{ending}" / "scores.json"
         path.parent.mkdir(exist_ok=True)
         record = json.loads(path.read_text()) if path.exists() else {"scores": {}}
@@ -21,7 +21,7 @@ def write_scores(folder, name, seed, shift):
 def test_means_deviations_and_paired_differences(tmp_path, capsys):
     for seed, shift in ((0, 1), (1, 2), (2, 6)):
         write_scores(tmp_path, "x", seed, shift)
-    reproduction.main(["--name", "x", "--results", str(tmp_path)])
+    compare.main(["--name", "x", "--results", str(tmp_path), "--seeds", "0,1,2"])
     result = json.loads((tmp_path / "x_reproduction.json").read_text())
     assert result["rows"]["control"]["fsd"] == {"mean": 3, "std": 1, "values": [2, 3, 4]}
     # 3 + s - shift is 2, 2, -1; the control is 2 + s: the difference is 0, -1, -5
@@ -37,6 +37,6 @@ def test_means_deviations_and_paired_differences(tmp_path, capsys):
 def test_a_missing_score_is_named(tmp_path, capsys):
     write_scores(tmp_path, "x", 0, 0)
     with pytest.raises(SystemExit) as stop:
-        reproduction.main(["--name", "x", "--results", str(tmp_path), "--seeds", "0,1"])
+        compare.main(["--name", "x", "--results", str(tmp_path), "--seeds", "0,1"])
     assert stop.value.code == 2 and "x_seed1_image" in capsys.readouterr().err
     assert not (tmp_path / "x_reproduction.md").exists()

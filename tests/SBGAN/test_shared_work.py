@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from SBGAN import evaluate, generate
-from SPADE import test as test_spade
 from SPADE.engine import distributed
 from tests.runs import MAIN, arguments, curves
 from tests.SBGAN.test_processes import on_two
@@ -41,14 +40,14 @@ def test_rows_are_in_order_and_everybody_has_work(tmp_path, num, of_the_second):
 def test_two_processes_give_the_scores_of_one(untrained, network, tmp_path, monkeypatch, stage):
     path = getattr(untrained, stage)()
     flags = ["--device", "cpu", "--num_eval", "40", "--feature_extractor", str(network), "--repeats", "2"]
-    main, named = evaluate.main, ["--checkpoint", str(path)]
+    named = ["--checkpoint", str(path)]
     if stage == "spade":
-        main, named, flags = test_spade.main, ["--weights", str(path.parents[1]), "--name", "spade"], flags[:-2]
+        named = ["--weights", str(path.parents[1]), "--name", "spade"]
     records = []
     for count in ("two", "one"):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / count))  # nobody finds the other's features
         arguments = [*named, *flags, "--results", str(tmp_path / count)]
-        assert on_two(main, arguments) == [0, 0] if count == "two" else main(arguments) is None
+        assert on_two(evaluate.main, arguments) == [0, 0] if count == "two" else evaluate.main(arguments) is None
         (written,) = (tmp_path / count / path.parent.name).rglob("scores.json")
         records.append(json.loads(written.read_text()))
         records[-1].pop("time")

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from SBGAN import evaluate, test_finetune_end2end, train_finetune_end2end, train_progressive_seg
+from SBGAN import evaluate, train_finetune_end2end, train_progressive_seg
 from SPADE import train as train_spade
 from SPADE.engine import checkpoint
 
@@ -70,7 +70,7 @@ def scalar_tags(folder):
 
 def test_scores_and_pictures(trained, toy_store):
     at = places(toy_store, trained, "finetune")
-    test_finetune_end2end.main([*at, "--results", str(trained / "results"), "--num_eval", "8", "--no_fid"])
+    evaluate.main([*at, "--results", str(trained / "results"), "--num_eval", "8", "--no_fid"])
     record = json.loads((trained / "results/finetune/scores.json").read_text())
     assert {"swd", "fsd", "fsd_grid"} <= set(record["scores"]["generated, fine-tuned"])
     assert "generated, before fine-tuning" in record["scores"] and "floor: real against real" in record["scores"]

@@ -16,8 +16,8 @@ from SBGAN import generate, train_segmenter
 from SBGAN.pairs import Mixture, PairsFolder, from_model
 from SBGAN.train_segmenter import augmented, class_weights
 from SPADE.engine import checkpoint, distributed
+from SPADE.pretrained import torchvision
 from SPADE.segmenter import BatchNorm, SegmentationNetwork
-from SPADE.torchvision_import import torchvision
 from tests.runs import SignalAt, curves, differences, final, train
 from tests.SBGAN.test_processes import on_two
 
@@ -241,4 +241,4 @@ def test_one_of_other_data_is_no_segmenter_for_this(whole, untrained, tmp_path, 
     )])  # fmt: skip
     capsys.readouterr()
     line = refused(capsys, evaluate.main, *flags, "--segmenter", tmp_path / "small/segmenter_1.pt")
-    assert "has images of 32x64, but" in line and "was trained on 16x32" in line
+    assert "trained on toy_street at 16x32 with 11 classes, but must be one of toy_street at 32x64" in line

@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 
-from SBGAN import test_finetune_end2end as scoring
+from SBGAN import evaluate
 from SBGAN import train_finetune_end2end as finetune
 from SBGAN import train_progressive_seg as progressive
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
@@ -138,7 +138,7 @@ def test_checkpoints_that_are_not_there(capsys, toy_store, tmp_path):
     weights(tmp_path)
     refused(capsys, finetune.main, joined(toy_store, tmp_path, "--pro_iter", "11"), "--pro_iter", "11", "10")
     refused(capsys, finetune.main, joined(toy_store, tmp_path, "--spade_epoch", "4"), "--spade_epoch", "4", "3")
-    refused(capsys, scoring.main, ["--store", toy_store, "--name", "joined", "--weights", tmp_path], "finetune_*.pt")
+    refused(capsys, evaluate.main, ["--store", toy_store, "--name", "joined", "--weights", tmp_path], "finetune_*.pt")
 
 
 def test_a_checkpoint_of_another_stage(capsys, toy_store, tmp_path):

@@ -87,7 +87,7 @@ class Reached(Exception):
 
 def perceptual_network(config, device):
     """With weights of no file."""
-    from SPADE.perceptual import VGG19Features
+    from SPADE.losses import VGG19Features
 
     return VGG19Features(None).to(device) if config.vgg_loss else None
 
@@ -131,7 +131,7 @@ def write_beginnings(store, folder):
 
     from datasets.packed import open_store
     from SPADE.engine import checkpoint
-    from SPADE.engine.data import data_record
+    from SPADE.engine.checkpoint import data_record
 
     for name, (stage, more) in BEGINNINGS.items():
         config, training = handed_over(stage, flags_of(stage, name, store, folder, more), torch.device("cpu"))
@@ -144,12 +144,11 @@ def step(config, training, images_seen: int, device):
     """As the loop makes it."""
     from faked_device import Watching
 
-    from SPADE.engine import guard as guards
     from SPADE.engine.device import autocast, seed_step
-    from SPADE.engine.step import descend, set_learning_rate
+    from SPADE.engine.step import Guard, descend, set_learning_rate
 
     state, next_ = training.state, training.schedule(images_seen)
-    guard = guards.Guard(state.networks.values(), state.skipped, None)
+    guard = Guard(state.networks.values(), state.skipped, None)
     precision = autocast(config.precision, device)
     with Watching():
         for name, rate in next_.rates.items():
@@ -163,10 +162,10 @@ def step(config, training, images_seen: int, device):
 def steps(device, store, folder, part):
     from faked_device import faked
 
-    from SPADE.engine import guard
+    from SPADE.engine import step as engine_step
 
     write_beginnings(store, folder)
-    guard.to_host = lambda tensor: (SimpleNamespace(tolist=lambda: [0.0] * len(tensor)), None)
+    engine_step.to_host = lambda tensor: (SimpleNamespace(tolist=lambda: [0.0] * len(tensor)), None)
 
     def case(name, stage, more, images_seen):
         with faked():
@@ -181,12 +180,12 @@ def drawing(device):
     from faked_device import Watching, faked
 
     import SBGAN.evaluation.copies as copies
-    from SBGAN.drawing.sample import draw_images, draw_layouts, truncated
+    from SBGAN.model import draw_images, draw_layouts, truncated
     from SBGAN.networks import ImageGenerator, LayoutGenerator
     from SPADE.engine.device import autocast, place
+    from SPADE.engine.images import render
     from SPADE.evaluation import features
     from SPADE.networks import SPADEGenerator
-    from SPADE.sampling import render
 
     sizes = dict(aspect=2, max_resolution=16, fmap_max=8, latent_dim=4)
 

@@ -10,8 +10,7 @@ import torch
 from datasets.labels import one_hot
 from SPADE import networks
 from SPADE.engine.device import place
-from SPADE.layers import SpectralConv2d, instance_norm, plain_twin
-from SPADE.modulation import SPADENorm, layout_at
+from SPADE.modulation import SPADENorm, SpectralConv2d, instance_norm, layout_at, plain_twin
 from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder
 from SPADE.ops import neighbourhoods
 from SPADE.ops.affine import batch_moments

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.utils.parametrizations import spectral_norm
 
-from SPADE.layers import SpectralConv2d
+from SPADE.modulation import SpectralConv2d
 
 
 @pytest.mark.parametrize("kernel, stride, padding", [(3, 1, 1), (4, 2, 2)])

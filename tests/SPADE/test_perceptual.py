@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from datasets.errors import UserError
-from SPADE.perceptual import VGG19Features, vgg_loss
-from SPADE.torchvision_import import torchvision
+from SPADE.losses import VGG19Features, vgg_loss
+from SPADE.pretrained import torchvision
 
 
 @pytest.fixture(scope="module")

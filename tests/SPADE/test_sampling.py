@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from SBGAN.drawing.sample import draw_layouts
+from SBGAN.model import draw_layouts
 from SBGAN.networks import LayoutGenerator
-from SPADE import sampling
-from SPADE.layers import initialise
+from SPADE.engine.images import ROWS, in_batches, render
+from SPADE.modulation import initialise
 from SPADE.networks import SPADEGenerator
 
 SELECTIONS = [[3], [5, 3], [0, 1, 2, 3, 4], [6, 5, 4, 3, 2, 1, 0], [3, 3, 3, 3, 3, 3]]
@@ -14,7 +14,7 @@ SELECTIONS = [[3], [5, 3], [0, 1, 2, 3, 4], [6, 5, 4, 3, 2, 1, 0], [3, 3, 3, 3, 
 
 @pytest.fixture(params=[1, 4], ids=["one by one, as on a CPU", "in fours"])
 def size(request, monkeypatch):
-    monkeypatch.setitem(sampling.ROWS, "cpu", request.param)
+    monkeypatch.setitem(ROWS, "cpu", request.param)
     return request.param
 
 
@@ -34,7 +34,7 @@ def test_every_batch_has_one_shape_and_nothing_is_lost(size):
         return x * 2
 
     x = torch.arange(14.0).view(7, 2)
-    assert torch.equal(sampling.in_batches(draw, x, None), 2 * x)
+    assert torch.equal(in_batches(draw, x, None), 2 * x)
     assert set(shapes) == {(size, 2)}
 
 
@@ -45,8 +45,8 @@ def test_a_sample_is_the_same_beside_any_others(size, generators):
     else:
         semantics = draw_layouts(layout_generator, range(7))
     layouts = draw_layouts(layout_generator, range(7))
-    images = sampling.render(spade, semantics, range(7))
+    images = render(spade, semantics, range(7))
     assert len(layouts.unique(dim=0)) > 1 and 15 < images.float().std() < 110  # that show a difference
     for seeds in SELECTIONS:
         assert torch.equal(draw_layouts(layout_generator, seeds), layouts[seeds]), seeds
-        assert torch.equal(sampling.render(spade, semantics[seeds], seeds), images[seeds]), seeds
+        assert torch.equal(render(spade, semantics[seeds], seeds), images[seeds]), seeds

@@ -5,7 +5,7 @@ from PIL import Image
 
 from datasets.labels import LabelClass, LabelSpace
 from datasets.packed import open_store
-from datasets.writing import Entry, StoreWriter
+from datasets.packing import Entry, StoreWriter
 
 
 def space_of(num_classes, unlisted="error", first_raw_id=0):

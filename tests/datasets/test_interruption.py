@@ -12,9 +12,9 @@ import pytest
 import datasets
 from datasets.errors import UserError
 from datasets.packed import open_store
+from datasets.pairs import load_pair
 from datasets.prepare import main
 from datasets.sources import camvid
-from datasets.sources.pairs import load_pair
 from tests.datasets.builders import build_camvid
 
 ROOT = Path(datasets.__file__).parents[1]

@@ -7,7 +7,7 @@ import pytest
 
 from datasets.errors import UserError
 from datasets.packed import MAX_RESIDENT_BYTES, MappedFile, index_checksum, open_store
-from datasets.writing import Entry, StoreWriter, check_size
+from datasets.packing import Entry, StoreWriter, check_size
 from tests.datasets.builders import build_store, random_pair, space_of
 
 SIZES = [(8, 16), (9, 20), (8, 31)]

@@ -37,8 +37,10 @@ def test_a_package_called_datasets_where_the_caller_stands(tmp_path):
 
 
 def test_toy_street_has_no_use_for_a_source(tmp_path):
-    done = bash(f"export source=/data/another; {PREPARE}", tmp_path)
-    assert done.returncode == 0 and len(open_store(tmp_path / "my store")["train"]) == 2, done.stderr
+    for _ in range(2):
+        done = bash(f"export source=/data/another; {PREPARE}", tmp_path)
+        assert done.returncode == 0 and len(open_store(tmp_path / "my store")["train"]) == 2, done.stderr
+    assert done.stderr == ""
 
 
 def folder_recipe(cwd, *arguments, **variables):
@@ -64,6 +66,10 @@ def test_pictures_of_ones_own(tmp_path):
     assert (len(opened["train"]), len(opened["val"]), opened.name) == (9, 1, "folder")
     again = folder_recipe(tmp_path, "--source=elsewhere", store=store)
     assert again.returncode == 0 and again.stderr.startswith(f"note: {store} is there already")
+    assert "--source elsewhere" in again.stderr and "--ignore" not in again.stderr
+    again = folder_recipe(tmp_path, "--ignore", "255", "--labelspace=other.json", store=store)
+    assert again.returncode == 0 and again.stderr.startswith(f"note: {store} is there already")
+    assert "--ignore 255" in again.stderr and "--labelspace other.json" in again.stderr
     table = '{"name": "t", "unlisted": "error", "classes": [{"train_id": 0, "name": "a", "colour": [0, 0, 0], '
     (tmp_path / "table.json").write_text(table + '"raw_ids": [0, 3]}]}')
     places = ["--images", str(tmp_path / "images"), "--labels", str(tmp_path / "labels")]

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from datasets.doctor import main as doctor
-from datasets.scattered import count_ids, scattered_ids
+from datasets.sources.folder import count_ids, scattered_ids
 from datasets.sources.toy_street import draw
 from tests.datasets.builders import save_png
 from tests.datasets.test_folder import prepare

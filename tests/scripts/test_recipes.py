@@ -9,18 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from SBGAN.schedule import parse_by_resolution
-from SBGAN.settings import FinetuneSettings, ProgressiveSettings
-from SBGAN.test_finetune_end2end import FinetuneScoring
-from SBGAN.test_progressive import BaselineScoring
-from SPADE import test as spade_scoring
+from SBGAN.evaluate import EvaluationSettings
+from SBGAN.layout_stage import parse_by_resolution
+from SBGAN.settings import FinetuneSettings, LayoutSettings
 from SPADE.engine import config
 from SPADE.networks import UPSAMPLINGS
 from SPADE.settings import SpadeSettings
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 DATA_SETS = ("toy_street", "camvid", "cityscapes", "cityscapes_25k", "ade_indoor")
-STAGES = {"stage1": ProgressiveSettings, "stage2": SpadeSettings, "stage3": FinetuneSettings}
+STAGES = {"stage1": LayoutSettings, "stage2": SpadeSettings, "stage3": FinetuneSettings}
 NAMES = {"stage1": [], "stage2": [], "stage3": ["--layout_name", "a", "--spade_name", "b"]}
 
 
@@ -40,9 +38,8 @@ def test_settings_are_flags_of_their_program(data_set, stage):
 
 
 @pytest.mark.parametrize("data_set", DATA_SETS)
-@pytest.mark.parametrize("program", [FinetuneScoring, BaselineScoring, spade_scoring.TestSettings])
-def test_scoring_is_flags_of_every_test(data_set, program):
-    flags(data_set, "scoring", program)
+def test_scoring_is_flags_of_every_test(data_set):
+    flags(data_set, "scoring", EvaluationSettings)
 
 
 def chosen(stage, images, rows, columns, classes, program=None):
@@ -67,8 +64,7 @@ def test_chosen_numbers_fit_the_store(images, rows, columns, classes):
     assert min(two.niter, two.niter_decay, three.niter, three.niter_decay) >= 1
     assert two.niter + two.niter_decay <= 200 and three.niter + three.niter_decay <= 100
     assert rows % 2 ** UPSAMPLINGS[two.upsampling] == columns % 2 ** UPSAMPLINGS[two.upsampling] == 0
-    for program in (FinetuneScoring, BaselineScoring, spade_scoring.TestSettings):
-        assert 16 <= chosen("scoring", images, rows, columns, classes, program).num_eval <= 500
+    assert 16 <= chosen("scoring", images, rows, columns, classes, EvaluationSettings).num_eval <= 500
 
 
 def test_chosen_numbers_are_those_of_the_recipes_they_come_from():

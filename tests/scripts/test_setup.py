@@ -86,3 +86,20 @@ def test_a_clone_with_crlf_has_working_recipes(tmp_path):
         assert (clone / picture).read_bytes() == (ROOT / picture).read_bytes()
     done = subprocess.run(["bash", str(clone / "scripts/camvid/train_spade.sh")], capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.startswith("error: there is no packed store")
+
+
+@pytest.mark.parametrize("first, second, status", [("long", "bad", 3), ("bad", "long", 3), ("good", "good", 0)])
+def test_two_side_by_side_end_together(tmp_path, first, second, status):
+    program = 'trap "touch ended; exit 143" TERM; touch begun; sleep 60 & wait'
+    script = f"""
+        set -euo pipefail
+        source "{ROOT}/scripts/setup.sh"
+        good() {{ sleep 0.1; }}
+        bad() {{ while [ ! -e begun ]; do sleep 0.05; done; exit 3; }}
+        long() {{ bash -c '{program}'; }}
+        both {first} {second}
+        touch after"""
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, timeout=30, capture_output=True, text=True)
+    assert done.returncode == status, done.stderr
+    assert (tmp_path / "after").exists() == (status == 0)
+    assert (tmp_path / "ended").exists() == (status != 0)  # the program in the other function had its say

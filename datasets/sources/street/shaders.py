@@ -1,4 +1,4 @@
-"""What the surfaces of a toy street look like: a kind of surface has its numbers and a function from pixels to colours.
+"""Surfaces of a toy street and their looks: a kind of surface has its numbers and a function from pixels to colours.
 
 All pixels of a kind are coloured in one call. A shader is given the light, the camera, its pixels' position on the
 image plane relative to the vanishing point (x, y: float32 [n], y down), its surface's numbers at each pixel (a

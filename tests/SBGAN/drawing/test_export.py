@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from SBGAN import export, load
-from SPADE.sampling import latents
+from SPADE.engine.images import latents
 from tests.disk import files_up_to
 
 pytest.importorskip("onnx")

@@ -13,11 +13,10 @@ from datasets.errors import UserError
 from datasets.labels import LabelSpace
 from SBGAN import generate, load
 from SBGAN.drawing.given_layouts import read_layout, read_style
-from SBGAN.drawing.sample import slerp, truncated
+from SBGAN.drawing.search import fits, parse_where
 from SBGAN.drawing.sheets import walk_frames
-from SBGAN.drawing.wishes import fits, parse_where
-from SPADE.engine.checkpoint import write_sealed
-from SPADE.engine.data import data_record
+from SBGAN.model import slerp, truncated
+from SPADE.engine.checkpoint import data_record, write_sealed
 from tests.disk import files_up_to
 
 pytestmark = pytest.mark.usefixtures("winograd_everywhere")

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from datasets.errors import UserError
 from SBGAN import load
 from SBGAN.drawing import search
-from SBGAN.drawing.sample import draw_layouts
-from SBGAN.drawing.wishes import parse_shares, wished_shares
+from SBGAN.drawing.search import parse_shares, wished_shares
+from SBGAN.model import draw_layouts
 from SBGAN.networks import LayoutGenerator
 
 

@@ -8,15 +8,12 @@ import torch
 from datasets.packed import open_store
 from datasets.reader import in_order
 from SBGAN import evaluate
-from SBGAN.evaluation import layout_metrics
-from SBGAN.evaluation.released_fid import fid_released, imagenet_inception, soft_scenes
-from SBGAN.evaluation.scenes import score_scenes
+from SBGAN.evaluation import scenes
+from SBGAN.evaluation.scenes import fid_released, imagenet_inception, score_scenes, soft_scenes
 from SBGAN.model import load
-from SPADE.engine.data import reference_layouts
 from SPADE.evaluation.features import Extractor
 from SPADE.evaluation.metrics import Evaluation
-from SPADE.evaluation.record import append_record
-from SPADE.evaluation.scores import score_floor
+from SPADE.evaluation.scores import append_record, reference_layouts, score_floor
 
 
 def run(path, folder, *flags):
@@ -65,7 +62,7 @@ def test_class_shares(untrained, tmp_path):
         assert share["generated"] == pytest.approx((layouts == i).double().mean().item())
         assert share["real"] == pytest.approx((real == i).double().mean().item())
         assert share["gained"] == pytest.approx(share["generated"] - share["real"])
-    assert row["fsd"] == pytest.approx(layout_metrics.fsd(real, layouts))
+    assert row["fsd"] == pytest.approx(scenes.fsd(real, layouts))
     assert "swd" not in row
 
 
@@ -127,8 +124,8 @@ def test_fid_released_on_soft_maps_and_shifted_images(untrained, tmp_path):
     import torch.nn.functional as F
 
     from datasets.reader import in_order
-    from SPADE.sampling import latents
-    from SPADE.torchvision_import import torchvision
+    from SPADE.engine.images import latents
+    from SPADE.pretrained import torchvision
 
     torch.manual_seed(0)
     inception = torchvision.models.inception_v3(weights=None, init_weights=False, transform_input=False).eval()

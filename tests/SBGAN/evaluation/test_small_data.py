@@ -7,7 +7,7 @@ import torch
 
 from datasets import prepare
 from datasets.packed import open_store
-from SBGAN import evaluate, report, test_finetune_end2end, train_finetune_end2end, train_progressive_seg
+from SBGAN import evaluate, report, train_finetune_end2end, train_progressive_seg
 from SBGAN.networks import ImageGenerator
 from SPADE import train as train_spade
 from tests.SBGAN.conftest import Untrained
@@ -34,7 +34,7 @@ def test_all_stages_and_their_scores(store, tmp_path, capsys):
     assert "fsd is left out of generated: it needs at least 2 layouts on each side, found 1" in said
 
     results = ["--results", str(tmp_path / "results"), "--no_fid"]
-    test_finetune_end2end.main([*common, *weights, *results, "--name", "one"])
+    evaluate.main([*common, *weights, *results, "--name", "one"])
     evaluate.main(["--checkpoint", str(tmp_path / "weights/one/finetune_2.pt"), *common, *results, "--repeats", "2"])
     assert "warning: fsd is left out of generated; floor" in capsys.readouterr().out
     for name in ("scores.json", "finetune_2/scores.json"):

@@ -5,10 +5,9 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from datasets.errors import UserError
-from datasets.flags import Range
+from datasets.errors import Range, UserError
 from SBGAN.settings_page import PROGRAMS, module_of
-from SPADE.engine.config import harmless, make_parser, parse, setting
+from SPADE.engine.config import RunSettings, WarmStart, harmless, make_parser, parse, reconcile, setting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,3 +66,23 @@ def test_every_number_of_every_program_has_a_range_that_its_default_is_in(progra
             limits, choices = field.metadata["range"], field.metadata["choices"]
             assert choices or limits != Range(), f"--{field.name} of {program}"
             assert choices or field.default is None or field.default in limits
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run(WarmStart, RunSettings):
+    flip: bool = setting(True, "mirror images")
+
+
+@pytest.mark.parametrize(
+    "old, new, said",
+    [
+        ({"start_from": "a.pt"}, {}, "--from is not given, but the run x was begun with --from a.pt, "),
+        ({}, {"start_from": "a.pt"}, "--from is a.pt, but the run x was begun with no --from, "),
+        ({"flip": False}, {}, "--flip is True, but the run x was begun with --no_flip, "),
+        ({"seed": 1}, {"seed": 2}, "--seed is 2, but the run x was begun with --seed 1, "),
+    ],
+)
+def test_a_run_of_other_settings_is_refused_in_the_words_of_its_command_line(old, new, said):
+    saved, config = (Run(store="s", name="x", **more) for more in (old, new))
+    with pytest.raises(UserError, match=f"^{said}"):
+        reconcile(dataclasses.asdict(saved), config, images_seen=0)

@@ -7,11 +7,9 @@ import pytest
 import torch
 
 from datasets.errors import UserError
-from SPADE.engine.guard import MOST_IN_A_ROW, Guard
+from SPADE.engine.step import MOST_IN_A_ROW, Guard, descend
 from SPADE.engine.step import adam as fused_adam
-from SPADE.engine.step import descend
-from SPADE.layers import SpectralConv2d, initialise
-from SPADE.modulation import SPADENorm
+from SPADE.modulation import SPADENorm, SpectralConv2d, initialise
 
 WHOLE = [(1.0, [])]  # a batch in one part, which the terms have at hand
 

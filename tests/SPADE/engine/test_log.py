@@ -2,6 +2,7 @@ import io
 import json
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -60,6 +61,16 @@ def test_a_run_knows_its_own_log(tmp_path):
     assert recorded_logs(tmp_path, logs) == [own]
     other = own_log(tmp_path / "other_log.json", logs, continued=False)  # within the same second
     assert other != own and other.is_dir()
+
+
+@pytest.mark.parametrize("damaged", ["", '{"folder": "2025', "[]", '"2025"', "{}"])
+def test_a_damaged_record_is_none(tmp_path, damaged):
+    logs = tmp_path / "logs"
+    (logs / "20250101-000000").mkdir(parents=True)
+    (tmp_path / "layout_log.json").write_text(damaged)
+    assert recorded_logs(tmp_path, logs) == [logs, logs / "20250101-000000"]
+    assert own_log(tmp_path / "layout_log.json", logs, continued=True) == logs / "20250101-000000"
+    assert recorded_logs(tmp_path, logs) == [logs / "20250101-000000"]
 
 
 def test_a_run_that_kept_no_record_goes_on_in_its_newest_log(tmp_path):

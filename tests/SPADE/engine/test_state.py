@@ -3,7 +3,7 @@
 import torch
 
 from SPADE.engine import checkpoint, state
-from SPADE.layers import SpectralConv2d, initialise
+from SPADE.modulation import SpectralConv2d, initialise
 from SPADE.networks import SPADEGenerator
 
 

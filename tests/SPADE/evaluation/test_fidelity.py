@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from datasets.errors import UserError
+from SPADE.evaluation.distances import feature_scores
 from SPADE.evaluation.features import extract_features, inception_network
-from SPADE.evaluation.fidelity import feature_scores
-from SPADE.torchvision_import import torchvision  # noqa: F401 (before torch-fidelity)
+from SPADE.pretrained import torchvision  # noqa: F401 (before torch-fidelity)
 
 # isort: split
 import torch_fidelity

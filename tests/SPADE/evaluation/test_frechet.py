@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 
-from SPADE.evaluation.fidelity import frechet_distance
+from SPADE.evaluation.distances import frechet_distance
 
 
 def features_from_text(text, shape, scale=1.0, shift=0.0):

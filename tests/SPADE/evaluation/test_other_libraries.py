@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from SPADE.evaluation.distances import feature_scores, frechet_distance
 from SPADE.evaluation.features import extract_features, inception_network
-from SPADE.evaluation.fidelity import feature_scores, frechet_distance
-from SPADE.torchvision_import import torchvision  # noqa: F401 (before the other libraries)
+from SPADE.pretrained import torchvision  # noqa: F401 (before the other libraries)
 
 
 @pytest.fixture

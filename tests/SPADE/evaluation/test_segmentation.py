@@ -11,8 +11,14 @@ from datasets.errors import UserError
 from datasets.labels import load_space
 from datasets.packed import open_store
 from datasets.reader import in_order
-from SPADE.evaluation.metrics import Evaluation
-from SPADE.evaluation.segmentation import confusion_matrix, score_real_pairs, score_segmentation, segmentation_scores
+from SPADE.engine.checkpoint import data_record
+from SPADE.evaluation.metrics import (
+    Evaluation,
+    confusion_matrix,
+    score_real_pairs,
+    score_segmentation,
+    segmentation_scores,
+)
 from SPADE.segmenter import open_segmenter
 
 
@@ -94,7 +100,9 @@ def painted(layouts, shift=0):
 
 @pytest.mark.parametrize("ids", [False, True])
 def test_what_a_users_network_sees(store, tmp_path, ids):
-    evaluation = Evaluation(store, "cpu", 8, segmenter=open_segmenter(saved(tmp_path, 11, ids), store, "cpu"))
+    evaluation = Evaluation(
+        store, "cpu", 8, segmenter=open_segmenter(saved(tmp_path, 11, ids), data_record(store), "cpu")
+    )
     layouts = random_ids(4, (3, 1, 16, 32), 10).repeat_interleave(2, 2).repeat_interleave(2, 3)
     right = evaluation.segmenter.predict(painted(layouts))
     assert right.dtype == torch.uint8 and right.shape == layouts.shape
@@ -116,7 +124,7 @@ def test_ids_of_another_table(store, tmp_path):
     config = saved(tmp_path, 4)
     (tmp_path / "ids.json").write_text(json.dumps(["sky", "road", 6, None]))
     config.segmenter_ids = str(tmp_path / "ids.json")
-    segmenter = open_segmenter(config, store, "cpu")
+    segmenter = open_segmenter(config, data_record(store), "cpu")
     images = torch.full((1, 3, 32, 64), 2, dtype=torch.uint8)
     assert (segmenter.predict(images) == 6).all()  # sky
     assert segmenter.predict(images + 1).unique().tolist() != [3]
@@ -161,7 +169,7 @@ def test_networks_that_are_refused(store, tmp_path, network, ids, words):
         config.segmenter_ids = str(tmp_path / "ids.json")
         (tmp_path / "ids.json").write_text(json.dumps(ids))
     with pytest.raises(UserError) as refused:
-        segmenter = open_segmenter(config, store, "cpu")
+        segmenter = open_segmenter(config, data_record(store), "cpu")
         segmenter.predict(torch.full((2, 3, 32, 64), 11, dtype=torch.uint8))  # a blank image did not show it
     assert words in str(refused.value) and "\n" not in str(refused.value)
 
@@ -169,7 +177,9 @@ def test_networks_that_are_refused(store, tmp_path, network, ids, words):
 def test_files_that_are_refused(store, tmp_path):
     def refusal(**flags):
         with pytest.raises(UserError) as refused:
-            open_segmenter(SimpleNamespace(**{"segmenter": None, "segmenter_ids": None} | flags), store, "cpu")
+            open_segmenter(
+                SimpleNamespace(**{"segmenter": None, "segmenter_ids": None} | flags), data_record(store), "cpu"
+            )
         return str(refused.value)
 
     assert "--segmenter is nowhere.pt, but must be a file" in refusal(segmenter="nowhere.pt")

@@ -6,7 +6,7 @@ import torch
 from scipy.ndimage import convolve, gaussian_filter
 from scipy.stats import wasserstein_distance
 
-from SPADE.evaluation.swd import laplacian_pyramid, pyramid_patches, sliced_distance, sliced_wasserstein
+from SPADE.evaluation.distances import laplacian_pyramid, pyramid_patches, sliced_distance, sliced_wasserstein
 
 
 def unit_vectors(k, d):

@@ -5,13 +5,13 @@ import torch
 import torch.nn.functional as F
 
 from SBGAN.networks import UpBlock, rms_pixel_norm
-from SPADE.ops import subpixel
-from SPADE.ops.subpixel import upsampled_conv3x3
+from SPADE.ops import convolution
+from SPADE.ops.convolution import upsampled_conv3x3
 
 
 @pytest.fixture(params=["four convolutions", "few pixels"])
 def form(request, monkeypatch):
-    monkeypatch.setattr(subpixel, "FEWEST_PIXELS", 0 if request.param == "four convolutions" else 10**6)
+    monkeypatch.setattr(convolution, "FEWEST_PIXELS", 0 if request.param == "four convolutions" else 10**6)
 
 
 def one_after_the_other(x, weight, bias):

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from SPADE.engine.device import place
-from SPADE.layers import SpectralConv2d, initialise
+from SPADE.modulation import SpectralConv2d, initialise
 from SPADE.ops import winograd
 from SPADE.ops.convolution import conv2d
 

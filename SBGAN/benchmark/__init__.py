@@ -1,1 +1,0 @@
-"""Measures how fast the product is beside the plain form of the same computation."""

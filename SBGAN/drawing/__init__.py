@@ -1,1 +1,0 @@
-"""Layouts and scenes from a trained model."""

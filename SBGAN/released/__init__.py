@@ -1,1 +1,0 @@
-"""Checkpoints of other people, the released SB-GAN and SPADE, become checkpoints of this code."""

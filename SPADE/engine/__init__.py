@@ -1,1 +1,0 @@
-"""What every training of this repository uses."""

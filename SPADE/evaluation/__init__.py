@@ -1,1 +1,0 @@
-"""Scores of images: feature networks, metrics, and what is compared with what."""

@@ -1,1 +1,0 @@
-"""One module per data set: where its files lie and what they mean."""
