@@ -1,10 +1,11 @@
-"""Class scores -> hard layouts. Soft maps never leave this module for SPADE or a critic."""
+"""Class scores -> hard layouts, and the shares of classes in these. Soft maps never leave for SPADE or a critic."""
 
 import torch
 import torch.nn.functional as F
 
 RELEASED_NOISE_FLOOR = 1e-10  # goes with RELEASED_FLOOR, inside the other logarithm
 RELEASED_FLOOR = 1e-5
+CELLS = 4  # of the grid, in each direction
 
 
 class HardSample(torch.autograd.Function):
@@ -60,11 +61,67 @@ def plain_straight_through(log_probabilities, exponential):
     return hard - soft.detach() + soft
 
 
-def argmax(log_probabilities):
-    """The most probable class of each pixel, [N,C,h,w] -> uint8 labels [N,1,h,w]. Also reads one-hot layouts."""
+def argmax(log_probabilities, offsets=None):
+    """The most probable class of each pixel, [N,C,h,w] -> uint8 labels [N,1,h,w]. Also reads one-hot layouts.
+
+    offsets [C]: added to the log-probabilities of each class, see `share_offsets`.
+    """
+    if offsets is not None:
+        log_probabilities = log_probabilities + offsets.view(-1, 1, 1)
     return log_probabilities.argmax(1, keepdim=True).to(torch.uint8)
+
+
+@torch.no_grad()
+def share_offsets(log_probabilities, steps: int = 80):
+    """What to add to a class's log-probability so that arg-max has the shares of the probabilities: [P,C] -> [C].
+
+    Plain arg-max leaves out what is nowhere the likeliest, though it often might be: poles, signs, people. The offsets
+    are the dual variables of the optimal transport of the P pixels to classes of given shares: they minimise the mean
+    of max_c(log p_c + b_c) less the sum of share_c b_c, whose gradient is the difference of the shares.
+    """
+    pixels = len(log_probabilities)
+    wanted = log_probabilities.exp().mean(0)
+    offsets = torch.zeros_like(wanted)
+    each = torch.full_like(log_probabilities[:, 0], 1 / pixels)
+    for step in range(steps):
+        found = torch.zeros_like(wanted).scatter_add_(0, (log_probabilities + offsets).argmax(1), each)
+        ratio = ((wanted + 1 / pixels) / (found + 1 / pixels)).log()  # a class of no pixel is wanted no more
+        offsets += ratio.clamp(-1, 1) / (2 + step / 8)  # in steps that shrink, or it would go to and fro
+    return offsets - offsets.mean()
 
 
 def resize(layout, height: int, width: int):
     """Nearest resize of a one-hot layout [N,C,h,w] or of labels [N,1,h,w] (uint8), differentiable for the former."""
     return F.interpolate(layout, (height, width), mode="nearest")
+
+
+def class_proportions(labels, num_classes):
+    """labels uint8 [N,1,H,W] in 0..num_classes-1 -> share of pixels of each class, float64 [N,C], rows sum to 1."""
+    return grid_proportions(labels, num_classes, cells=1)
+
+
+def grid_proportions(labels, num_classes, cells=CELLS):
+    """The same in each cell of a cells x cells grid: float64 [N,C*cells*cells], each cell of an image sums to 1.
+
+    Proportions of a whole image say nothing of where things are. Cells differ by one row or column where the size is
+    no multiple of `cells`.
+    """
+    n, _, height, width = labels.shape
+    if min(height, width) < cells:
+        raise ValueError(f"layouts of {height}x{width} cannot be cut into {cells}x{cells} cells")
+    if int(labels.max()) >= num_classes:
+        raise ValueError(f"layouts have class {int(labels.max())}, but num_classes is {num_classes}")
+
+    row = torch.arange(height, device=labels.device) * cells // height  # [H]
+    column = torch.arange(width, device=labels.device) * cells // width  # [W]
+    cell = row[:, None] * cells + column  # [H,W]
+    pixels_of_cell = torch.bincount(cell.flatten())  # [cells^2]
+
+    bins = num_classes * cells**2
+    proportions = []
+    for batch in labels.split(64):  # bin numbers are int64, eight times the layouts' memory
+        image = torch.arange(len(batch), device=labels.device)[:, None, None]
+        bin_of_pixel = image * bins + batch[:, 0].long() * cells**2 + cell  # [n,H,W]
+        counts = torch.bincount(bin_of_pixel.flatten(), minlength=len(batch) * bins)
+        proportions.append(counts.view(len(batch), num_classes, cells**2).double() / pixels_of_cell)
+    return torch.cat(proportions).view(n, bins)

@@ -16,8 +16,9 @@ import torch
 from torch import nn
 
 from datasets.errors import UserError, exit_on_user_error
+from SBGAN.discretize import argmax
 from SBGAN.drawing.files import check_file, replacing
-from SBGAN.model import Model, load
+from SBGAN.model import Model, class_offsets, load
 from SPADE.engine import config as settings
 from SPADE.engine.config import setting
 from SPADE.engine.images import to_uint8
@@ -71,11 +72,12 @@ class Scene(nn.Module):
     def __init__(self, model: Model):
         super().__init__()
         self.layout_generator = plain_twin(model.layout_generator)
+        self.register_buffer("offsets", class_offsets(model.layout_generator))
         self.renderer = Renderer(model)
 
     def forward(self, latents, style=None):
-        layout = self.layout_generator(latents).argmax(1, keepdim=True)  # [N,1,h,w]
-        return layout.to(torch.uint8), self.renderer(layout, style)
+        layout = argmax(self.layout_generator(latents), self.offsets)  # uint8 [N,1,h,w]
+        return layout, self.renderer(layout, style)
 
 
 @dataclass(frozen=True)

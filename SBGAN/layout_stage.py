@@ -15,7 +15,7 @@ from datasets.errors import UserError
 from datasets.labels import one_hot
 from datasets.reader import Reader
 from SBGAN import discretize
-from SBGAN.drawing.sheets import layouts_sheet
+from SBGAN.drawing.files import layouts_sheet
 from SBGAN.evaluation.scenes import score_layouts
 from SBGAN.losses import R1_EVERY, discriminator_losses, generator_losses, layout_entropy, r1_is_due, told_losses
 from SBGAN.stages import LAYOUT_GAN

@@ -1,6 +1,7 @@
 """A trained model out of checkpoints, and its samples: what is scored and drawn, and what stage 3 starts from."""
 
 import contextlib
+import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,10 +9,9 @@ import torch
 
 from datasets.errors import UserError
 from datasets.labels import LabelSpace
-from SBGAN.discretize import argmax
+from SBGAN.discretize import argmax, class_proportions, share_offsets
 from SBGAN.drawing import search
 from SBGAN.drawing.search import wished_shares
-from SBGAN.evaluation.layout_metrics import class_proportions
 from SBGAN.networks import ImageGenerator, LayoutGenerator, ProgressiveDiscriminator
 from SBGAN.stages import FINETUNE, LAYOUT_GAN, SPADE, STAGES
 from SPADE.engine import checkpoint
@@ -262,18 +262,33 @@ def load_networks(layout: dict, spade: dict, train_layout: bool, train_spade: bo
 # --- Samples, on the CPU as uint8. Each depends on its seed alone ---
 
 MEAN_OF = 1024  # latents that `truncated` takes the mean over
+SHARES_OF, SHARES_ROWS = 128, 32  # latents that a class's share is found from, and at most so many rows of each
+_offsets = weakref.WeakKeyDictionary()  # generator -> (what they depend on, offsets)
 
 
 def draw_layouts(generator, seeds, resolution=None, alpha: float = 1.0):
-    """One arg-max layout for each seed, uint8 [N,1,h,w]."""
+    """One layout for each seed, uint8 [N,1,h,w]: arg-max, of which each class has the share of its probabilities."""
     device = next(generator.parameters()).device
     return layouts_of(generator, latents(seeds, generator.latent_dim, device), resolution, alpha)
 
 
 def layouts_of(generator, z, resolution=None, alpha: float = 1.0):
-    """Latents [N,latent_dim] -> arg-max layouts uint8 [N,1,h,w]."""
+    """Latents [N,latent_dim] -> layouts uint8 [N,1,h,w]."""
+    offsets = class_offsets(generator, resolution, alpha)
     with evaluating(generator):
-        return in_batches(lambda z: argmax(generator(z, resolution, alpha)).cpu(), z)
+        return in_batches(lambda z: argmax(generator(z, resolution, alpha), offsets).cpu(), z)
+
+
+def class_offsets(generator, resolution=None, alpha: float = 1.0):
+    """`share_offsets` of a generator, [C]: from some latents, always the same; kept until its weights change."""
+    state = resolution, alpha, [p._version for p in generator.parameters()]
+    if _offsets.get(generator, (None,))[0] != state:
+        apart = max((resolution or generator.max_resolution) // SHARES_ROWS, 1)  # each so manyth row and column
+        with evaluating(generator):
+            z = latents(range(SHARES_OF), generator.latent_dim, next(generator.parameters()).device)
+            found = in_batches(lambda z: generator(z, resolution, alpha)[:, :, ::apart, ::apart], z)
+        _offsets[generator] = state, share_offsets(found.permute(0, 2, 3, 1).flatten(0, 2))
+    return _offsets[generator][1]
 
 
 def draw_images(generator, seeds, resolution=None, alpha: float = 1.0):
@@ -294,6 +309,7 @@ def truncated(generator, psi: float):
     if psi == 1:
         yield
         return
+    class_offsets(generator)  # those of all its layouts, found before it is narrowed
     with evaluating(generator):
         device = next(generator.parameters()).device
         batches = latents(range(MEAN_OF), generator.latent_dim, device).split(128)

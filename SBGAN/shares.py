@@ -13,7 +13,7 @@ from torch import nn
 from torch.distributions import MultivariateNormal
 
 from datasets.reader import layouts_in_order
-from SBGAN.evaluation.layout_metrics import class_proportions
+from SBGAN.discretize import class_proportions
 
 COMPONENTS = 8
 FEWEST = 8  # layouts for each component

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from datasets.errors import exit_on_user_error
 from datasets.packed import open_store
 from datasets.reader import Reader
-from SBGAN.drawing.sheets import images_sheet
+from SBGAN.drawing.files import images_sheet
 from SBGAN.layout_stage import Domain, make_phases, parse_by_resolution, train
 from SBGAN.model import draw_images
 from SBGAN.networks import ImageGenerator, ProgressiveDiscriminator

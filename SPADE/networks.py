@@ -13,12 +13,13 @@ from SPADE.ops.affine import batch_moments
 
 LEAK = 0.2
 UPSAMPLINGS = {"normal": 5, "more": 6, "most": 7}  # SPADE's names for how often the start is doubled
+INTERPOLATIONS = ("nearest", "bilinear")
 
 
 class ResidualBlock(nn.Module):
     """Two modulated convolutions and a learned shortcut where the width changes, [N,in,h,w] -> [N,out,h,w]."""
 
-    def __init__(self, in_channels, out_channels, num_classes, hidden, plain):
+    def __init__(self, in_channels, out_channels, num_classes, hidden, interpolation, plain):
         super().__init__()
         middle = min(in_channels, out_channels)
         self.norm_0 = SPADENorm(in_channels, num_classes, hidden, plain)
@@ -29,11 +30,13 @@ class ResidualBlock(nn.Module):
         if self.learned_shortcut:
             self.norm_s = SPADENorm(in_channels, num_classes, hidden, plain)
             self.conv_s = SpectralConv2d(in_channels, out_channels, 1, bias=False)
-        self.plain = plain
+        self.interpolation, self.plain = interpolation, plain
 
     def forward(self, x, layout, upsample: bool):
-        """layout: `layout_at` the output's size, which is twice that of x with nearest upsampling first."""
-        if upsample and (self.plain or not self.learned_shortcut):  # else the norms do it, without writing it down
+        """layout: `layout_at` the output's size, which is twice that of x with upsampling first."""
+        if upsample and self.interpolation == "bilinear":
+            x, upsample = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False), False
+        elif upsample and (self.plain or not self.learned_shortcut):  # else the norms do it, without writing it down
             x, upsample = F.interpolate(x, scale_factor=2, mode="nearest"), False
         moments = batch_moments(x) if self.training and not self.plain else None  # two of the norms see the same x
         shortcut = self.conv_s(self.norm_s(x, layout, upsample, moments=moments)) if self.learned_shortcut else x
@@ -52,6 +55,7 @@ class SPADEGenerator(nn.Module):
         upsamplings: int = 5,  # doublings from the start to the image: 5, 6 or 7 (see UPSAMPLINGS)
         hidden: int = 128,  # width of the modulations' hidden layer
         style_dim: int = 0,  # > 0: start from a style vector instead of from the layout
+        interpolation: str = "nearest",  # of features where they are doubled, as published; one of INTERPOLATIONS
         gain: float = 0.02,  # of the initial weights: nothing that a trained generator would need to know
         plain: bool = False,  # operations as PyTorch has them, for exports and to compare with; one process
         neighbourhoods_on: tuple[str, ...] = ("cpu",),  # types of devices where hard layouts become neighbourhoods
@@ -65,6 +69,7 @@ class SPADEGenerator(nn.Module):
             upsamplings=upsamplings,
             hidden=hidden,
             style_dim=style_dim,
+            interpolation=interpolation,
         )
         if upsamplings not in UPSAMPLINGS.values() or height % 2**upsamplings or width % 2**upsamplings:
             raise ValueError(f"{upsamplings} upsamplings do not lead to an image of {height}x{width}")
@@ -79,7 +84,8 @@ class SPADEGenerator(nn.Module):
             self.stem = nn.Conv2d(num_classes, start, 3, padding=1)
 
         def block(in_multiple, out_multiple):
-            return ResidualBlock(in_multiple * channels // 2, out_multiple * channels // 2, num_classes, hidden, plain)
+            widths = in_multiple * channels // 2, out_multiple * channels // 2
+            return ResidualBlock(*widths, num_classes, hidden, interpolation, plain)
 
         self.head, self.mid_0, self.mid_1 = block(32, 32), block(32, 32), block(32, 32)
         widths = [32, 16, 8, 4, 2] + ([1] if upsamplings == 7 else [])  # in halves of `channels`

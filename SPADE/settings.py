@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from SPADE.augmentation import parse_kinds
 from SPADE.engine.config import RunSettings, WarmStart, check_batch, harmless, require, setting
-from SPADE.networks import UPSAMPLINGS
+from SPADE.networks import INTERPOLATIONS, UPSAMPLINGS
 
 CRITICS = ("patch", "segmentation")
 
@@ -70,6 +70,11 @@ class SpadeSettings(ImageScores, RealPairLosses, WarmStart, RunSettings):
     init_gain: float = setting(0.02, "of the generator's first weights; about 1 for a training of minutes", above=0)
     hidden: int = setting(128, "hidden channels of each modulation", at_least=1)
     upsampling: str = setting("normal", "doublings from the start to the image", choices=tuple(UPSAMPLINGS))
+    interpolation: str = setting(
+        "nearest",
+        "of what is doubled: nearest, as published, or bilinear, against lines along the coarse grid",
+        INTERPOLATIONS,
+    )
     critic: str = setting(
         "patch", "judges patches, or (segmentation) which class each pixel shows, without feature matching", CRITICS
     )

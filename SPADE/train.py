@@ -50,6 +50,7 @@ def make_networks(config: SpadeSettings, store, device) -> dict:
             upsamplings=UPSAMPLINGS[config.upsampling],
             hidden=config.hidden,
             style_dim=config.style_dim if config.use_vae else 0,
+            interpolation=config.interpolation,
             gain=config.init_gain,
         ),
     }

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from datasets.errors import UserError
-from SBGAN.discretize import HardSample, argmax, resize
-from SBGAN.evaluation.layout_metrics import class_proportions
+from SBGAN.discretize import HardSample, argmax, class_proportions, resize
 from SBGAN.shares import with_the_rest
 from SPADE.engine.config import require
 from SPADE.engine.images import latents

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 from SBGAN import generate, load, train_finetune_end2end, train_progressive, train_progressive_seg
-from SBGAN.evaluation.layout_metrics import class_proportions
+from SBGAN.discretize import class_proportions
 from SBGAN.losses import share_divergence, told_losses
 from SBGAN.networks import LayoutGenerator
 from SBGAN.shares import ShareMixture, components_for, with_the_rest

@@ -179,6 +179,7 @@ def test_a_share_of_the_pairs_is_that_of_a_prepared_subset(toy_store, tmp_path):
     )
     store, whole = open_store(tmp_path / "s"), open_store(toy_store)
     split = share_of(whole["train"], 0.25)
+    assert store["train"].draws_per_epoch == whole["train"].draws_per_epoch == 16 and store["val"].weights == [1] * 8
     assert store["train"].crc32 == split.crc32 and store["val"].crc32 == whole["val"].crc32
     assert (store.name, store.label_space, store.reference) == (whole.name, whole.label_space, whole.reference)
     assert [whole["train"].names.index(name) % 4 for name in split.names] == [3] * 4

@@ -14,7 +14,7 @@ from datasets.packed import open_store
 from datasets.reader import layouts_in_order
 from SPADE.engine.device import place
 from SPADE.modulation import SPADENorm, layout_at, plain_twin
-from SPADE.networks import SPADEGenerator
+from SPADE.networks import ResidualBlock, SPADEGenerator
 from SPADE.ops import neighbourhoods
 from SPADE.ops.affine import DenseAffine
 from SPADE.ops.neighbourhoods import Neighbourhoods
@@ -201,14 +201,15 @@ def generator_gradients(generator, labels, norm_semantics, weights):
     return image.detach(), semantics.grad, gradients
 
 
-@pytest.mark.parametrize("upsamplings", [5, 6])
-def test_the_whole_generator(form, toy_store, upsamplings):
+@pytest.mark.parametrize("upsamplings, interpolation", [(5, "nearest"), (6, "nearest"), (5, "bilinear")])
+def test_the_whole_generator(form, toy_store, upsamplings, interpolation):
     """Hard labels for the normalisations, a gradient through the stem alone."""
     split = open_store(toy_store)["train"]
     labels = layouts_in_order(split, 0, 2, split.height)  # [2,1,32,64]
     torch.manual_seed(2)
     height, width = 64, 128  # of the image: labels are enlarged for the last blocks
-    generator = SPADEGenerator(CLASSES, height, width, channels=2, upsamplings=upsamplings, hidden=8).double()
+    how = dict(channels=2, upsamplings=upsamplings, hidden=8, interpolation=interpolation)
+    generator = SPADEGenerator(CLASSES, height, width, **how).double()
     for parameter in generator.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
     plain = plain_twin(generator)
@@ -253,3 +254,25 @@ def test_neighbourhoods_on_cuda(monkeypatch, layouts):
             results.append([t.detach().cpu() for t in (y, x.grad, *(p.grad for p in norm.parameters()))])
         for a, b in zip(*results, strict=True):
             assert (a - b).abs().max() <= 1e-10 * b.abs().max(), name
+
+
+@pytest.mark.parametrize("learned_shortcut", [False, True])
+def test_interpolation_within_a_block(layouts, learned_shortcut):
+    """As if the features had been doubled before the block, by weights that bilinear interpolation has."""
+    labels = layouts["street"]  # [1,1,16,32]
+    torch.manual_seed(3)
+    block = ResidualBlock(3, 4 if learned_shortcut else 3, CLASSES, 5, "bilinear", plain=False).double()
+    layout = one_hot(labels, CLASSES).double()
+    x = torch.randn(1, 3, HEIGHT // 2, WIDTH // 2, dtype=torch.float64)
+    padded, doubled = F.pad(x, (1, 1, 1, 1), mode="replicate"), torch.empty(1, 3, HEIGHT, WIDTH, dtype=torch.float64)
+    for i in range(HEIGHT):
+        for j in range(WIDTH):
+            y, z = (i + 1) // 2, (j + 1) // 2  # upper left of the four in the padded map; the nearer ones weigh 3/4
+            vertical, horizontal = (
+                torch.tensor([1 - a, a]).double() for a in ((0.75, 0.25)[i % 2], (0.75, 0.25)[j % 2])
+            )
+            corners = padded[0, :, y : y + 2, z : z + 2]
+            doubled[0, :, i, j] = torch.einsum("krc,r,c->k", corners, vertical, horizontal)
+    block.eval()
+    with torch.no_grad():
+        check(block(x, layout, upsample=True), block(doubled, layout, upsample=False), 1e-12)
