@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from SBGAN import generate
+from SBGAN import generate, load
+from SBGAN.app.studio import Studio
 from tests.SBGAN.conftest import Untrained
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +25,8 @@ def place(toy_store, tmp_path_factory):
     (folder / "weights/toy_street_finetune").mkdir(parents=True)
     shutil.copy(checkpoint, folder / "weights/toy_street_finetune/finetune_1.pt")
     shutil.copy(ROOT / "hubconf.py", folder)
+    studio = Studio(load(checkpoint, device="cpu"))
+    studio.save(studio.scenes(1, 5, {})[0][0], 5, None, folder)
     return folder
 
 

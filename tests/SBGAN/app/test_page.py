@@ -76,7 +76,7 @@ def element(driver, selector):
 
 def click(driver, selector):
     found = element(driver, selector)
-    driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", found)
+    driver.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", found)
     found.click()
 
 
@@ -98,7 +98,7 @@ def drag(driver, tool: str, start, stop):
     """Uses a tool from one pixel (row, column) to another."""
     click(driver, f"#canvas [data-tool={tool}]")
     surface = element(driver, "#canvas canvas")
-    driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", surface)
+    driver.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", surface)
     size = surface.size
     places = [((c + 0.5) * size["width"] / 64 - size["width"] / 2, (r + 0.5) * size["height"] / 32 - size["height"] / 2)
               for r, c in (start, stop)]  # fmt: skip
