@@ -15,9 +15,16 @@ from datasets.errors import UserError
 from datasets.labels import one_hot
 from datasets.reader import Reader
 from SBGAN import discretize
-from SBGAN.drawing.sheets import layouts_sheet
+from SBGAN.drawing.files import layouts_sheet
 from SBGAN.evaluation.scenes import score_layouts
-from SBGAN.losses import discriminator_losses, generator_losses, layout_entropy, penalty_is_due, penalty_period
+from SBGAN.losses import (
+    discriminator_losses,
+    generator_losses,
+    layout_entropy,
+    penalty_is_due,
+    penalty_period,
+    told_losses,
+)
 from SBGAN.stages import LAYOUT_GAN
 from SPADE.augmentation import augmented, draw, parse_kinds
 from SPADE.engine import loop
@@ -47,12 +54,15 @@ class Domain:
     class_axes: dict[str, int]  # the layers that see or give classes, for a warm start
 
 
-def generator_terms(generator, discriminator, domain, z, noise, resolution, alpha, loss="wgan_gp"):
+def generator_terms(generator, discriminator, domain, z, noise, resolution, alpha, loss="wgan_gp", told=(0.0, 0.0)):
+    """told: weights of `told_losses`, for a generator that is told class shares."""
     output = generator(z, resolution, alpha)  # [N,latent_dim] -> [N,C,h,w]
+    shares = generator.shares_of(z)  # [N,C], or None
+    on_shares = {} if shares is None else told_losses(output, shares, *told)
     score = discriminator(domain.sample(output, noise), resolution, alpha)  # [N,1]
     with torch.no_grad():  # constants: they are logged beside the loss and add nothing to its gradient
         statistics = domain.statistics(output)
-    return generator_losses(loss, score) | statistics
+    return generator_losses(loss, score) | on_shares | statistics
 
 
 def discriminator_terms(
@@ -103,7 +113,7 @@ def train(config, phases, data, generator, discriminator, domain: Domain, device
     folder.start_warm(state, domain.class_axes)
 
     # --- One step ---
-    kinds = parse_kinds(config.augment)
+    kinds, told = parse_kinds(config.augment), (config.lambda_shares, config.lambda_entropy)
 
     def update(step, descend):
         # --- Data and noise: this process's n of the batch, and a draw for each descent ---
@@ -120,7 +130,7 @@ def train(config, phases, data, generator, discriminator, domain: Domain, device
 
         # --- Generator ---
         def of_generator(z, noise, draws):
-            return generator_terms(generator, critic(draws), domain, z, noise, **at, loss=config.loss)
+            return generator_terms(generator, critic(draws), domain, z, noise, **at, loss=config.loss, told=told)
 
         with frozen(discriminator):
             parts = micro_batches(config.micro_batch, z[0], noise[0], draws[0])

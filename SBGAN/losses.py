@@ -37,6 +37,20 @@ def layout_entropy(log_probabilities):
     return -(log_probabilities.exp() * log_probabilities).sum(1).mean()
 
 
+def share_divergence(log_probabilities, shares):
+    """KL divergence of the mean soft layout's class shares from those told, [N,C,h,w] and [N,C] -> mean over N."""
+    drawn = log_probabilities.exp().mean((2, 3)).clamp_min(1e-8)  # [N,C]
+    return (torch.special.xlogy(shares, shares) - shares * drawn.log()).sum(1).mean()
+
+
+def told_losses(log_probabilities, shares, lambda_shares: float, lambda_entropy: float) -> dict:
+    """What a generator that is told shares [N,C] pays for: missing them, and doubt (Le Moing et al., CVPR 2021)."""
+    return {
+        "shares": lambda_shares * share_divergence(log_probabilities, shares),
+        "doubt": lambda_entropy * layout_entropy(log_probabilities),
+    }
+
+
 def logistic_discriminator(discriminator, real, fake):
     """E softplus(-D(real)) + E softplus(D(fake)), in one pass; arguments as of `wasserstein_discriminator`."""
     of_real, of_fake = widened(discriminator(torch.cat([real, fake]), batches=2)).chunk(2)
