@@ -138,7 +138,7 @@ def discriminator_terms(networks, config, labels, images, noise, step: int = 1) 
         real = real_layouts(labels, layouts)
         critic = behind_augmentation(n.layout_discriminator, config, noise, image_channels=0)
         on_layouts = layout_losses.discriminator_losses(
-            config.layout_loss, critic, real, layouts, noise["mix"], config.penalty_weight, step
+            config.layout_loss, critic, real, layouts, noise["mix"], config.penalty_weight, step, config.penalty_every
         )
         terms |= {f"layout_{name}": config.lambda_pgan * value for name, value in on_layouts.items()}
     if config.train_spade:
@@ -295,9 +295,10 @@ def train(
 
 
 def heaviest(config, pretraining: int, total: int) -> int:
-    """Images seen before a step that takes as much memory as any: all train, and R1 of the layouts is due, if it is."""
-    if config.train_layout and config.layout_loss == "r1":
-        period = layout_losses.R1_EVERY * config.batch_size
+    """Images seen before a step that takes as much memory as any: all train, and the layouts' penalty is due."""
+    every = layout_losses.penalty_period(config.layout_loss, config.penalty_every)
+    if config.train_layout and every > 1:
+        period = every * config.batch_size
         due = -(-pretraining // period) * period
         if due < total:
             return due

@@ -27,6 +27,11 @@ class LayoutSettings(ToldShares, WarmStart, RunSettings):
     lr: float = setting(1e-3, "Adam, both networks", above=0)
     loss: str = setting("wgan_gp", "Wasserstein with gradient penalty, or logistic (non-saturating) with R1", LOSSES)
     penalty_weight: float = setting(10.0, "of the gradient penalty, or of R1 (its gamma: 1 is usual)", at_least=0)
+    penalty_every: int = setting(
+        0,
+        "steps between penalties, which weigh as many times more; 0: as published, 1 (wgan_gp) or 16 (r1)",
+        at_least=0,
+    )
 
     augment: str = setting("", "changes at random what the critic sees: some of color,translation,cutout")
 
@@ -82,6 +87,11 @@ class FinetuneSettings(ImageScores, RealPairLosses, ToldShares, RunSettings):
     lambda_D2: float = setting(0.1, "weight of the unconditional image discriminator D2", at_least=0)
     layout_loss: str | None = setting(None, "loss of the layouts; default: that of stage 1", LOSSES)
     penalty_weight: float = setting(10.0, "of the gradient penalty, or of R1, within the layouts' loss", at_least=0)
+    penalty_every: int = setting(
+        0,
+        "steps between penalties, which weigh as many times more; 0: as published, 1 (wgan_gp) or 16 (r1)",
+        at_least=0,
+    )
     temperature: float = setting(1.0, "of the Gumbel-softmax", above=0)
     floor: float = setting(
         0.0, "probability added inside the sampler's logarithm (released code: 1e-5)", at_least=0, at_most=1
