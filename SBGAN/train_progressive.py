@@ -67,10 +67,10 @@ def image_domain(config, store, device, evaluation) -> Domain:
 
 
 def check_sampler(config):
-    """Images are not sampled from class scores."""
-    for flag in ("temperature", "floor"):
+    """Images are not sampled from class scores, and have no class shares."""
+    for flag in ("temperature", "floor", "class_shares", "lambda_shares", "lambda_entropy"):
         default, found = BaselineSettings.__dataclass_fields__[flag].default, getattr(config, flag)
-        require(found == default, flag, found, f"{default} here", "leave it out: it belongs to the sampler of layouts")
+        require(found == default, flag, found, f"{default} here", "leave it out: it belongs to layouts")
 
 
 def run(config: BaselineSettings) -> Path:

@@ -18,7 +18,7 @@ step() { # step NAME COMMAND...: one of the runs
 train() { step "$1" bash "$folder/$2.sh" "${@:3}"; } # train RUN RECIPE FLAGS...
 
 score() { # score RUN
-    if [ -e "$results/$1/scores.json" ]; then step "$1_scores" true; return; fi
+    if [ -e "$results/$1/scores.json" ]; then made=$((made + 1)); return; fi
     step "$1_scores" bash "$folder/test_finetune_end2end.sh" --name "$1" --no_copy_check --segmenter "$judge" \
         ${rest[@]+"${rest[@]}"}
 }

@@ -3,9 +3,9 @@
 # these few. All make as many steps, and all are scored on real test pairs. The table goes to RESULTS/NAME_usefulness.md and
 # .json. Given again, it goes on where it was. Flags go to the trainings of the segmentation network.
 # From the environment: seeds; shares, empty for none; gans, the seeds of GANs trained on few pairs, which the seeds take in
-# turn; pairs, how many each GAN draws (as many as there are real ones); checkpoint, the GAN of all pairs (NAME_finetune,
-# which is trained if it is not there); trust, flags of the drawing such as --keep_aligned 0.6; vgg, flags of SPADE's
-# trainings (--no_vgg_loss).
+# turn; pairs, how many each GAN draws (as many as there are real ones); checkpoint, the GAN of all pairs, or with
+# spade_checkpoint its stages 1 and 2 (NAME_finetune, which is trained if it is not there); trust, flags of the drawing such
+# as --keep_aligned 0.6; vgg, flags of SPADE's trainings (--no_vgg_loss).
 seeds="${seeds:-0 1 2}"
 shares="${shares-0.1 0.25}"
 gans="${gans:-$seeds}"
@@ -17,9 +17,11 @@ read -r -a gan_list <<<"$gans"
 read -r -a share_list <<<"$shares"
 base="$name" whole="$store" made=0
 export weights logs results gpus name store
-checkpoint="${checkpoint:-}"
+if [ -n "${checkpoint:-}" ]; then
+    model=(--checkpoint "$checkpoint" ${spade_checkpoint:+--spade_checkpoint "$spade_checkpoint"})
+fi
 runs=$((5 * ${#seed_list[@]} + ${#share_list[@]} * (1 + 3 * ${#gan_list[@]} + 3 * ${#seed_list[@]})))
-if [ -z "$checkpoint" ]; then runs=$((runs + 3)); fi
+if [ -z "${checkpoint:-}" ]; then runs=$((runs + 3)); fi
 mkdir -p "$logs" "$results"
 
 step() { # step NAME COMMAND...: one of the runs
@@ -41,34 +43,36 @@ segmenter() { # segmenter RUN FLAGS...: on the store's pairs and what flags say
     step "$1" bash "$folder/train_segmenter.sh" --name "$1" --seed "$seed" "${@:2}" ${rest[@]+"${rest[@]}"}
 }
 
-draw() { # draw RUN CHECKPOINT JUDGE: pairs into RESULTS/RUN_pairs; the judge is asked where `trust` says so
+draw() { # draw RUN JUDGE MODEL...: pairs into RESULTS/RUN_pairs; the judge is asked where `trust` says so
     local out="$results/$1_pairs"
-    if [ -e "$out/about.json" ]; then step "$1_pairs" true; return; fi # it is written last
-    step "$1_pairs" python -m SBGAN.generate --checkpoint "$2" --out "$out" --overwrite --num "$pairs" \
-        --seed $((1000000 * (seed + 1))) ${trust:+$trust --segmenter "$(newest "$3" segmenter)"}
+    if [ -e "$out/about.json" ]; then made=$((made + 1)); return; fi # it is written last
+    step "$1_pairs" python -m SBGAN.generate "${@:3}" --out "$out" --overwrite --num "$pairs" \
+        --seed $((1000000 * (seed + 1))) ${trust:+$trust --segmenter "$(newest "$2" segmenter)"}
 }
 
-score() { # score RUN CHECKPOINT: alignment and GAN-test, by the network that learnt from real pairs
+score() { # score RUN MODEL...: alignment and GAN-test, by the network that learnt from real pairs
     local out="$results/$1_scores"
-    if [ -n "$(find "$out" -name scores.json 2>/dev/null)" ]; then step "$1_scores" true; return; fi
-    step "$1_scores" python -m SBGAN.evaluate --checkpoint "$2" --store "$whole" --results "$out" "${scoring[@]}" \
+    if [ -n "$(find "$out" -name scores.json 2>/dev/null)" ]; then made=$((made + 1)); return; fi
+    step "$1_scores" python -m SBGAN.evaluate "${@:2}" --store "$whole" --results "$out" "${scoring[@]}" \
         --no_copy_check --segmenter "$(newest "$1_real" segmenter)"
 }
 
-[ -n "$checkpoint" ] || gan 0
-model="${checkpoint:-$(newest "${base}_finetune" finetune)}"
+if [ -z "${checkpoint:-}" ]; then
+    gan 0
+    model=(--checkpoint "$(newest "${base}_finetune" finetune)")
+fi
 for seed in "${seed_list[@]}"; do
     run="${base}_worth${seed}"
     segmenter "${run}_real"
-    draw "$run" "$model" "${run}_real"
-    score "$run" "$model"
+    draw "$run" "${run}_real" "${model[@]}"
+    score "$run" "${model[@]}"
     segmenter "${run}_generated" --pairs "$results/${run}_pairs" --mix 1
     segmenter "${run}_both" --pairs "$results/${run}_pairs" --mix 0.5
 done
 for share in ${share_list[@]+"${share_list[@]}"}; do
     few="${base}_share$share"
     store="$results/${few}_store"
-    if [ -e "$store/index.json" ]; then step "${few}_store" true; else
+    if [ -e "$store/index.json" ]; then made=$((made + 1)); else
         step "${few}_store" python -m datasets.prepare subset --store "$whole" --share "$share" --out "$store"
     fi
     for i in "${gan_list[@]}"; do
@@ -78,7 +82,8 @@ for share in ${share_list[@]+"${share_list[@]}"}; do
     for k in "${!seed_list[@]}"; do
         seed="${seed_list[k]}" run="${few}_worth${seed_list[k]}"
         segmenter "${run}_real"
-        draw "$run" "$(newest "${few}_gan${gan_list[k % ${#gan_list[@]}]}_finetune" finetune)" "${run}_real"
+        drawer="${few}_gan${gan_list[k % ${#gan_list[@]}]}_finetune"
+        draw "$run" "${run}_real" --checkpoint "$(newest "$drawer" finetune)"
         segmenter "${run}_both" --pairs "$results/${run}_pairs" --mix 0.5
     done
 done
