@@ -19,7 +19,7 @@ from SPADE.engine import checkpoint, distributed
 from SPADE.pretrained import torchvision
 from SPADE.segmenter import BatchNorm, SegmentationNetwork
 from tests.runs import SignalAt, curves, differences, final, train
-from tests.SBGAN.test_processes import on_two
+from tests.SBGAN.test_processes import on_two, run_stage
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +94,16 @@ def test_batch_norm_of_two_processes_is_torchs_of_the_whole_batch(tmp_path):
         assert torch.allclose(part["var"], norm.running_var, **close)
 
 
+def test_two_processes_train_one_network(toy_store, tmp_path):
+    """The share of each is half of the batch; the network that is saved is that of both."""
+    assert on_two(run_stage, "segmenter", toy_store, tmp_path) == [0, 0]
+    status, _ = train("segmenter", toy_store, tmp_path / "one")
+    together, alone = final("segmenter", tmp_path), final("segmenter", tmp_path / "one")
+    assert status == 0 and together.keys() == alone.keys() and together[".images_seen"] == 16
+    name = ".networks.segmenter.state.network.backbone.0.1.running_mean"  # 16 images, other noise in each half
+    assert torch.allclose(together[name], alone[name], rtol=0.2, atol=0.05)
+
+
 def test_it_is_torchvisions_network():
     network = SegmentationNetwork(7).eval()
     theirs = torchvision.models.segmentation.lraspp_mobilenet_v3_large(
@@ -138,6 +148,16 @@ def test_pairs_of_a_folder_and_of_the_checkpoint_that_drew_them(untrained, joine
     one, again = draw(5, 2), draw(6, 1)
     assert one[0].shape == (2, 3, 32, 64) and one[1].shape == (2, 1, 32, 64)
     assert all(torch.equal(a[1:], b) for a, b in zip(one, again, strict=True))
+
+
+def test_pairs_that_are_drawn_while_it_learns(toy_store, joined, tmp_path):
+    flags = ["--generated", joined, "--mix", 1, "--steps", 2, "--precision", "bf16", "--micro_batch", 2]
+    status, output = train("segmenter", toy_store, tmp_path, *flags)
+    assert status == 0 and "segmenter_2.pt" in output
+    assert (
+        len(checkpoint.load(tmp_path / "weights/segmenter/segmenter_2.pt", "segmenter")["data"]["generated_pairs"])
+        == 16
+    )
 
 
 class Labels:
