@@ -84,7 +84,7 @@ def make_page(studio: Studio, title: str) -> gr.Blocks:
                     save = button("Save pair", no_images, elem_id="save")
                     everything = gr.DownloadButton("Download all", interactive=False, elem_id="everything")
                 saved = gr.File(
-                    label="saved pair", file_count="multiple", elem_id="saved", interactive=False, height=150
+                    label="saved pair", file_count="multiple", elem_id="saved", interactive=False, visible=False
                 )
 
         with gr.Row():
