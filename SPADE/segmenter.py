@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.distributed.nn.functional import all_reduce
 
-from datasets.disk import sha256
 from datasets.errors import UserError
+from datasets.files import sha256
 from datasets.labels import LabelSpace
 from SPADE.engine import checkpoint
 from SPADE.engine.config import require
