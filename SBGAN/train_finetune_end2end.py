@@ -16,7 +16,8 @@ from SBGAN.drawing.files import scenes_sheet
 from SBGAN.evaluation.scenes import score_scenes
 from SBGAN.joint_stage import Networks, train
 from SBGAN.model import check_fit, load_networks
-from SBGAN.stages import FINETUNE, LAYOUT_GAN, SPADE, FinetuneSettings, check_finetune
+from SBGAN.settings import FinetuneSettings, check_finetune
+from SBGAN.stages import FINETUNE, LAYOUT_GAN, SPADE
 from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
 from SPADE.engine.checkpoint import check_store, data_record

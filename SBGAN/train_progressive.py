@@ -17,7 +17,8 @@ from SBGAN.drawing.files import images_sheet
 from SBGAN.layout_stage import Domain, make_phases, parse_by_resolution, train
 from SBGAN.model import draw_images
 from SBGAN.networks import ImageGenerator, ProgressiveDiscriminator
-from SBGAN.stages import IMAGE_GAN, BaselineSettings, check_layout
+from SBGAN.settings import BaselineSettings, check_layout
+from SBGAN.stages import IMAGE_GAN
 from SPADE.engine import config as settings
 from SPADE.engine.checkpoint import data_record
 from SPADE.engine.config import require

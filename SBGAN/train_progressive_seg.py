@@ -11,8 +11,8 @@ from datasets.errors import exit_on_user_error
 from datasets.packed import open_store
 from SBGAN.layout_stage import layout_domain, make_phases, parse_by_resolution, train
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
+from SBGAN.settings import LayoutSettings, check_layout
 from SBGAN.shares import components_for, fitted
-from SBGAN.stages import LayoutSettings, check_layout
 from SPADE.engine import config as settings
 from SPADE.engine.checkpoint import data_record
 from SPADE.engine.device import pick, place, seed_everything

@@ -10,7 +10,7 @@ from datasets.reader import Reader, in_order
 from SBGAN import compare, evaluate, train_progressive
 from SBGAN.model import draw_images
 from SBGAN.networks import ImageGenerator
-from SBGAN.stages import LayoutSettings
+from SBGAN.settings import LayoutSettings
 from SBGAN.train_progressive import image_domain
 from SPADE.engine import checkpoint
 from SPADE.evaluation.metrics import Evaluation

@@ -17,7 +17,7 @@ import torch.distributed as dist
 
 from SBGAN import joint_stage
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
-from SBGAN.stages import FinetuneSettings
+from SBGAN.settings import FinetuneSettings
 from SPADE import losses
 from SPADE.engine import distributed
 from SPADE.engine.device import place

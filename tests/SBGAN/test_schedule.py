@@ -4,7 +4,7 @@ import torch
 from SBGAN import joint_stage, layout_stage
 from SBGAN.layout_stage import iteration_at, make_phases, phase_at, total_images
 from SBGAN.losses import discriminator_losses
-from SBGAN.stages import FinetuneSettings, LayoutSettings
+from SBGAN.settings import FinetuneSettings, LayoutSettings
 from SPADE.engine.step import in_epochs
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from SBGAN.evaluate import EvaluationSettings
 from SBGAN.layout_stage import parse_by_resolution
-from SBGAN.stages import FinetuneSettings, LayoutSettings
+from SBGAN.settings import FinetuneSettings, LayoutSettings
 from SBGAN.train_segmenter import SegmenterSettings
 from SPADE.engine import config
 from SPADE.networks import UPSAMPLINGS
