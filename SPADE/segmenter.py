@@ -174,7 +174,8 @@ class Segmenter:
             self.check(output, len(batch))
             if output.is_floating_point():
                 output = at_size(output, images.shape[-2:]).clone()
-                output[:, nowhere] = -torch.inf
+                for i in nowhere:
+                    output[:, i] = -torch.inf
                 yield output
                 continue
             ids = output.view(len(batch), 1, *output.shape[-2:])
