@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from datasets.disk import explained
 from datasets.errors import UserError, exit_on_user_error
+from datasets.files import explained
 from SBGAN.discretize import argmax
 from SBGAN.drawing.files import REMEDY, check_file, replacing
 from SBGAN.model import Model, class_offsets, load
