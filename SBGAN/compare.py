@@ -4,6 +4,7 @@ Examples:
     python -m SBGAN.compare --name camvid
     python -m SBGAN.compare --name cityscapes --results /data/results
     python -m SBGAN.compare --name toy_street --seeds 0,1,2
+    python -m SBGAN.compare --name toy_street --seeds 0,1,2 --table usefulness --shares 0.1,0.25
 """
 
 import json
@@ -26,10 +27,16 @@ ROWS = {  # name in the table: (ending of the run's name, row of its scores)
 }
 
 
+TABLES = ("reproduction", "augment", "usefulness")
+
+
 @dataclass(frozen=True)
 class ComparisonSettings:
     name: str = setting(help="the runs NAME_image and NAME_finetune have been tested")
     seeds: str | None = setting(None, "of several trainings, as 0,1,2: the means over NAME_seedSEED_image, ...")
+    table: str = setting("reproduction", "over seeds: that of the recipe of this name", choices=TABLES)
+    shares: str = setting("", "of real pairs, in the table of usefulness, as 0.1,0.25")
+    weights: str = setting("weights", "folder of all checkpoints, whose scores that table reads")
     results: str = setting("results", "folder of all scores; the table over seeds goes there, too")
 
 
@@ -71,38 +78,104 @@ def joined_row(scores: dict, name: str) -> dict:
     return scores[name]
 
 
-# --- Over several seeds, from what reproduce.sh has scored ---
+# --- Over several seeds, from what the recipes reproduce.sh, augment.sh and usefulness.sh have scored ---
 
-ROWS_OF_SEEDS = {  # name in the table: (ending of the run's name, row of its scores)
-    "ProGAN": ("image", "generated"),
-    "not fine-tuned": ("finetune", "generated, before fine-tuning"),
-    "control": ("control", "generated, fine-tuned"),
-    "fine-tuned": ("finetune", "generated, fine-tuned"),
-    "real layouts, not fine-tuned": ("finetune", "real layouts, before fine-tuning"),
-    "real layouts, control": ("control", "real layouts, fine-tuned"),
-    "real layouts, fine-tuned": ("finetune", "real layouts, fine-tuned"),
-    "floor: real against real": ("finetune", "floor: real against real"),
+BEFORE, ON_REAL, ON_BOTH = "before", "further, real layouts alone (control)", "further, generated and real layouts"
+ROWS_OF_SEEDS = {  # table: name of the row: (ending of the run's name, row of its scores)
+    "reproduction": {
+        "ProGAN": ("image", "generated"),
+        "not fine-tuned": ("finetune", "generated, before fine-tuning"),
+        "control": ("control", "generated, fine-tuned"),
+        "fine-tuned": ("finetune", "generated, fine-tuned"),
+        "real layouts, not fine-tuned": ("finetune", "real layouts, before fine-tuning"),
+        "real layouts, control": ("control", "real layouts, fine-tuned"),
+        "real layouts, fine-tuned": ("finetune", "real layouts, fine-tuned"),
+        "floor: real against real": ("finetune", "floor: real against real"),
+    },
+    "augment": {  # all of images of real layouts
+        BEFORE: ("augment", "real layouts, before fine-tuning"),
+        ON_REAL: ("augment_control", "real layouts, fine-tuned"),
+        ON_BOTH: ("augment", "real layouts, fine-tuned"),
+        "floor: real against real": ("augment", "floor: real against real"),
+    },
 }
-PAIRS = (  # whose differences are taken seed by seed
-    ("fine-tuned", "not fine-tuned"),
-    ("fine-tuned", "control"),
-    ("fine-tuned", "ProGAN"),
-    ("real layouts, fine-tuned", "real layouts, not fine-tuned"),
-    ("real layouts, fine-tuned", "real layouts, control"),
-)
+PAIRS = {  # table: rows whose differences are taken seed by seed
+    "reproduction": (
+        ("fine-tuned", "not fine-tuned"),
+        ("fine-tuned", "control"),
+        ("fine-tuned", "ProGAN"),
+        ("real layouts, fine-tuned", "real layouts, not fine-tuned"),
+        ("real layouts, fine-tuned", "real layouts, control"),
+    ),
+    "augment": ((ON_BOTH, ON_REAL), (ON_BOTH, BEFORE)),
+}
+HIGHER = ("diversity", "precision", "recall", "miou", "accuracy", "fwiou")  # columns of which more is better
+CEILING, ALONE, BOTH = "real pairs (ceiling)", "generated pairs alone (GAN-train)", "real and generated"
 
 
 def read_seed(config, seed: str) -> dict[str, dict[str, float]]:
     """Row of the table -> {column: number} of one seed. Raises UserError where a record is missing."""
+    if config.table == "usefulness":
+        return read_usefulness(config, seed)
     rows = {}
-    for row, (ending, name) in ROWS_OF_SEEDS.items():
+    for row, (ending, name) in ROWS_OF_SEEDS[config.table].items():
         path = Path(config.results) / f"{config.name}_seed{seed}_{ending}" / "scores.json"
-        try:
-            scores = json.loads(path.read_text())["scores"]
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"{path} cannot be read ({error}); run reproduce.sh, which writes it") from error
-        rows[row] = {column: x for column, x in flat_scores(joined_row(scores, name)).items() if column in COLUMNS}
+        rows[row] = numbers(joined_row(read_json(path)["scores"], name))
     return rows
+
+
+def read_json(path: Path) -> dict:
+    """The last record of a file."""
+    try:
+        text = path.read_text()
+        return json.loads(text.splitlines()[-1] if path.suffix == ".jsonl" else text)
+    except (OSError, ValueError, IndexError) as error:
+        raise UserError(f"{path} cannot be read ({error}); run the recipe that writes it") from error
+
+
+def numbers(row: dict) -> dict[str, float]:
+    return {column: x for column, x in flat_scores(row).items() if column in COLUMNS}
+
+
+def read_usefulness(config, seed: str) -> dict[str, dict[str, float]]:
+    """The same of segmentation networks: what each makes of real test pairs, and the first of generated pairs."""
+    seen = {}
+
+    def trained(run):
+        record = read_json(Path(config.weights) / run / "metrics.jsonl")
+        (row,) = record["scores"].values()
+        seen[run] = record["images_seen"]
+        return numbers(row)
+
+    run, scores = f"{config.name}_worth{seed}", {}
+    for path in (Path(config.results) / f"{run}_scores").rglob("scores.json"):
+        scores = read_json(path)["scores"]
+    rows = {
+        CEILING: trained(f"{run}_real"),
+        "alignment (images of real layouts)": numbers(joined_row(scores, "real layouts")),
+        "GAN-test (generated pairs)": numbers(joined_row(scores, "generated")),
+        ALONE: trained(f"{run}_generated"),
+        BOTH: trained(f"{run}_both"),
+    }
+    for share in shares_of(config):
+        run = f"{config.name}_share{share}_worth{seed}"
+        rows[few(share)], rows[few_and_more(share)] = trained(f"{run}_real"), trained(f"{run}_both")
+    if len(set(seen.values())) > 1:
+        found = ", ".join(f"{run} {count}" for run, count in seen.items())
+        raise UserError(f"networks were trained on different numbers of images ({found}); train them for as many steps")
+    return {row: {c: x for c, x in found.items() if c in rows[CEILING]} for row, found in rows.items()}
+
+
+def shares_of(config) -> list[str]:
+    return [share for share in config.shares.split(",") if share]
+
+
+def few(share: str) -> str:
+    return f"{float(share):.0%} of real pairs"
+
+
+def few_and_more(share: str) -> str:
+    return f"{few(share)} and generated"
 
 
 def spread(values: list[float]) -> dict:
@@ -110,23 +183,23 @@ def spread(values: list[float]) -> dict:
     return {"mean": mean(values), "std": stdev(values) if len(values) > 1 else 0.0, "values": values}
 
 
-def summary(seeds: dict[str, dict]) -> dict:
-    """{seed: rows} -> {"rows": {row: {column: spread}}, "differences": the same of first minus second}."""
+def summary(seeds: dict[str, dict], pairs) -> dict:
+    """{seed: rows} -> {"rows": {row: {column: spread}}, "differences": the same of first minus second of the pairs}."""
     found = list(seeds.values())
 
     def columns(*rows):
         return [c for c in COLUMNS if all(c in one[row] for one in found for row in rows)]
 
-    rows = {row: {c: spread([one[row][c] for one in found]) for c in columns(row)} for row in ROWS_OF_SEEDS}
+    rows = {row: {c: spread([one[row][c] for one in found]) for c in columns(row)} for row in found[0]}
     differences = {
-        f"{a} - {b}": {c: spread([one[a][c] - one[b][c] for one in found]) for c in columns(a, b)} for a, b in PAIRS
+        f"{a} - {b}": {c: spread([one[a][c] - one[b][c] for one in found]) for c in columns(a, b)} for a, b in pairs
     }
     return {"seeds": list(seeds), "rows": rows, "differences": differences}
 
 
 def markdown(result: dict) -> str:
     """Two tables: the rows, and the differences of pairs seed by seed."""
-    blocks = []
+    blocks, shown = [], set()
     for title, rows in (("", result["rows"]), ("seed by seed", result["differences"])):
         columns = [c for c in COLUMNS if any(c in row for row in rows.values())]
         lines = [f"| {' | '.join([title, *columns])} |", "|---" * (len(columns) + 1) + "|"]
@@ -134,8 +207,40 @@ def markdown(result: dict) -> str:
             cells = [f"{row[c]['mean']:.4g} ± {row[c]['std']:.2g}" if c in row else "" for c in columns]
             lines.append(f"| {' | '.join([name, *cells])} |")
         blocks.append("\n".join(lines))
-    count = len(result["seeds"])
-    return "\n\n".join([*blocks, f"Mean and standard deviation over {count} seeds; lower is better, but diversity.\n"])
+        shown |= set(columns)
+    higher = [c for c in HIGHER if c in shown]
+    better = "lower is better" + (f", but for {', '.join(higher)}" if higher else "")
+    return "\n\n".join([*blocks, f"Mean and standard deviation over {len(result['seeds'])} seeds; {better}.\n"])
+
+
+def verdict(what: str, column: str, difference: dict) -> str:
+    """A plain sentence of the spread of a column's differences over seeds."""
+    change, std, count = difference["mean"], difference["std"], len(difference["values"])
+    if count == 1:
+        return f"{what} changed {column} by {change:+.3g}: one seed, which says little."
+    gain = change if column in HIGHER else -change
+    worth = "worth it" if gain > std else "harmful" if -gain > std else "not worth it"
+    return f"{what} changed {column} by {change:+.3g} +- {std:.2g} ({count} seeds): {worth}."
+
+
+def compare_seeds(config):
+    """Writes and prints the table; says in words what the recipes of use ask."""
+    pairs, claims = PAIRS.get(config.table, ()), {}
+    if config.table == "usefulness":
+        few_pairs = {f"Adding them to {few(share)}": (few_and_more(share), few(share)) for share in shares_of(config)}
+        claims = {"Adding generated pairs": (BOTH, CEILING)} | few_pairs
+        pairs = [(BOTH, CEILING), (ALONE, CEILING), *few_pairs.values()]
+    elif config.table == "augment":
+        claims = {"Training SPADE on generated layouts, too,": (ON_BOTH, ON_REAL)}
+    result = summary({seed: read_seed(config, seed) for seed in config.seeds.split(",")}, pairs)
+    text = markdown(result)
+    for what, (a, b) in claims.items():
+        found = result["differences"][f"{a} - {b}"]
+        text += "".join(f"\n{verdict(what, c, found[c])}\n" for c in ("fid", "fd", "swd", "miou") if c in found)
+    for ending, content in (("json", json.dumps(result, indent=1) + "\n"), ("md", text)):
+        with replacing(Path(config.results) / f"{config.name}_{config.table}.{ending}") as temporary:
+            temporary.write_text(content)
+    print(text)
 
 
 @exit_on_user_error
@@ -149,14 +254,6 @@ def main(arguments=None):
     for ending, record in records.items():
         for line in left_out(record):
             print(f"{config.name}_{ending}: {line}")
-
-
-def compare_seeds(config):
-    result = summary({seed: read_seed(config, seed) for seed in config.seeds.split(",")})
-    for ending, text in (("json", json.dumps(result, indent=1) + "\n"), ("md", markdown(result))):
-        with replacing(Path(config.results) / f"{config.name}_reproduction.{ending}") as temporary:
-            temporary.write_text(text)
-    print(markdown(result))
 
 
 if __name__ == "__main__":

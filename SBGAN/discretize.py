@@ -1,10 +1,11 @@
-"""Class scores -> hard layouts. Soft maps never leave this module for SPADE or a critic."""
+"""Class scores -> hard layouts, and the shares of classes in these. Soft maps never leave for SPADE or a critic."""
 
 import torch
 import torch.nn.functional as F
 
 RELEASED_NOISE_FLOOR = 1e-10  # goes with RELEASED_FLOOR, inside the other logarithm
 RELEASED_FLOOR = 1e-5
+CELLS = 4  # of the grid, in each direction
 
 
 class HardSample(torch.autograd.Function):
@@ -92,3 +93,35 @@ def share_offsets(log_probabilities, steps: int = 80):
 def resize(layout, height: int, width: int):
     """Nearest resize of a one-hot layout [N,C,h,w] or of labels [N,1,h,w] (uint8), differentiable for the former."""
     return F.interpolate(layout, (height, width), mode="nearest")
+
+
+def class_proportions(labels, num_classes):
+    """labels uint8 [N,1,H,W] in 0..num_classes-1 -> share of pixels of each class, float64 [N,C], rows sum to 1."""
+    return grid_proportions(labels, num_classes, cells=1)
+
+
+def grid_proportions(labels, num_classes, cells=CELLS):
+    """The same in each cell of a cells x cells grid: float64 [N,C*cells*cells], each cell of an image sums to 1.
+
+    Proportions of a whole image say nothing of where things are. Cells differ by one row or column where the size is
+    no multiple of `cells`.
+    """
+    n, _, height, width = labels.shape
+    if min(height, width) < cells:
+        raise ValueError(f"layouts of {height}x{width} cannot be cut into {cells}x{cells} cells")
+    if int(labels.max()) >= num_classes:
+        raise ValueError(f"layouts have class {int(labels.max())}, but num_classes is {num_classes}")
+
+    row = torch.arange(height, device=labels.device) * cells // height  # [H]
+    column = torch.arange(width, device=labels.device) * cells // width  # [W]
+    cell = row[:, None] * cells + column  # [H,W]
+    pixels_of_cell = torch.bincount(cell.flatten())  # [cells^2]
+
+    bins = num_classes * cells**2
+    proportions = []
+    for batch in labels.split(64):  # bin numbers are int64, eight times the layouts' memory
+        image = torch.arange(len(batch), device=labels.device)[:, None, None]
+        bin_of_pixel = image * bins + batch[:, 0].long() * cells**2 + cell  # [n,H,W]
+        counts = torch.bincount(bin_of_pixel.flatten(), minlength=len(batch) * bins)
+        proportions.append(counts.view(len(batch), num_classes, cells**2).double() / pixels_of_cell)
+    return torch.cat(proportions).view(n, bins)

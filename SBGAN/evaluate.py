@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from datasets.errors import UserError, exit_on_user_error
-from SBGAN.drawing.sheets import contact_sheet
+from SBGAN.drawing.files import contact_sheet
 from SBGAN.evaluation.copies import copies_picture, copy_check, nearest_items
 from SBGAN.evaluation.scenes import add_fid_released, imagenet_inception, score_sets
 from SBGAN.model import Model, assemble, read

@@ -17,12 +17,21 @@ from tqdm import tqdm
 
 from datasets.errors import UserError, exit_on_user_error
 from SBGAN.drawing import search
-from SBGAN.drawing.files import FORMATS, Files, Writer, check_folder, raw_ids_of, replacing, write_png
+from SBGAN.drawing.files import (
+    FORMATS,
+    Files,
+    Writer,
+    check_folder,
+    raw_ids_of,
+    replacing,
+    save_animation,
+    walk_frames,
+    write_png,
+)
 from SBGAN.drawing.given_layouts import KINDS, read_layouts, read_sketches, read_style
 from SBGAN.drawing.search import fits, parse_shares, parse_where, wished_shares
-from SBGAN.drawing.sheets import save_animation, walk_frames
-from SBGAN.drawing.trusted import Trust, check_trust, open_trust, write_pairs
 from SBGAN.model import Model, load, truncated
+from SBGAN.pairs import Trust, check_trust, open_trust, write_pairs
 from SPADE.engine import config as settings
 from SPADE.engine.config import require, setting
 from SPADE.engine.device import keep_freed_memory, pick

@@ -77,9 +77,8 @@ def behind_augmentation(critic, config, noise, image_channels: int = 3):
     return augmentation.augmented(critic, augmentation.parse_kinds(config.augment), draws, image_channels)
 
 
-def sample_layouts(layout_generator, noise, config):
-    """-> one-hot layouts [N,C,h,w] with the straight-through gradient."""
-    log_probabilities = layout_generator(noise["z"])
+def sample_layouts(log_probabilities, noise, config):
+    """[N,C,h,w] -> one-hot layouts [N,C,h,w] with the straight-through gradient."""
     return discretize.straight_through(log_probabilities, config.temperature, config.floor, noise["exponential"])
 
 
@@ -104,10 +103,14 @@ def generator_terms(networks, config, labels, images, noise) -> dict:
     labels uint8 [N,1,H,W], images float [N,3,H,W]: a real pair; noise: `draw_noise`.
     """
     n, terms = networks, {}
-    layouts = sample_layouts(n.layout_generator, noise, config)  # [N,C,h,w]
+    soft = n.layout_generator(noise["z"])  # log-probabilities [N,C,h,w]
+    layouts = sample_layouts(soft, noise, config)  # [N,C,h,w]
     if config.train_layout:
         critic = behind_augmentation(n.layout_discriminator, config, noise, image_channels=0)
         on_layouts = layout_losses.generator_losses(config.layout_loss, critic(layouts))
+        shares = n.layout_generator.shares_of(noise["z"])  # told ones [N,C], or None
+        if shares is not None:
+            on_layouts |= layout_losses.told_losses(soft, shares, config.lambda_shares, config.lambda_entropy)
         terms |= {f"layout_{name}": config.lambda_pgan * value for name, value in on_layouts.items()}
     fake = images_of(n.spade_generator, layouts, noise["style"], config.layout_grad)  # [N,3,H,W]
     of_fake, _ = discriminate(behind_augmentation(n.image_discriminator_2, config, noise), fake, images)
@@ -130,12 +133,12 @@ def discriminator_terms(networks, config, labels, images, noise, step: int = 1) 
     """
     n, terms = networks, {}
     with torch.no_grad():
-        layouts = sample_layouts(n.layout_generator, noise, config)
+        layouts = sample_layouts(n.layout_generator(noise["z"]), noise, config)
     if config.train_layout:
         real = real_layouts(labels, layouts)
         critic = behind_augmentation(n.layout_discriminator, config, noise, image_channels=0)
         on_layouts = layout_losses.discriminator_losses(
-            config.layout_loss, critic, real, layouts, noise["mix"], config.penalty_weight, step
+            config.layout_loss, critic, real, layouts, noise["mix"], config.penalty_weight, step, config.penalty_every
         )
         terms |= {f"layout_{name}": config.lambda_pgan * value for name, value in on_layouts.items()}
     if config.train_spade:
@@ -292,9 +295,10 @@ def train(
 
 
 def heaviest(config, pretraining: int, total: int) -> int:
-    """Images seen before a step that takes as much memory as any: all train, and R1 of the layouts is due, if it is."""
-    if config.train_layout and config.layout_loss == "r1":
-        period = layout_losses.R1_EVERY * config.batch_size
+    """Images seen before a step that takes as much memory as any: all train, and the layouts' penalty is due."""
+    every = layout_losses.penalty_period(config.layout_loss, config.penalty_every)
+    if config.train_layout and every > 1:
+        period = every * config.batch_size
         due = -(-pretraining // period) * period
         if due < total:
             return due

@@ -15,9 +15,16 @@ from datasets.errors import UserError
 from datasets.labels import one_hot
 from datasets.reader import Reader
 from SBGAN import discretize
-from SBGAN.drawing.sheets import layouts_sheet
+from SBGAN.drawing.files import layouts_sheet
 from SBGAN.evaluation.scenes import score_layouts
-from SBGAN.losses import R1_EVERY, discriminator_losses, generator_losses, layout_entropy, r1_is_due
+from SBGAN.losses import (
+    discriminator_losses,
+    generator_losses,
+    layout_entropy,
+    penalty_is_due,
+    penalty_period,
+    told_losses,
+)
 from SBGAN.stages import LAYOUT_GAN
 from SPADE.augmentation import augmented, draw, parse_kinds
 from SPADE.engine import loop
@@ -47,22 +54,26 @@ class Domain:
     class_axes: dict[str, int]  # the layers that see or give classes, for a warm start
 
 
-def generator_terms(generator, discriminator, domain, z, noise, resolution, alpha, loss="wgan_gp"):
+def generator_terms(generator, discriminator, domain, z, noise, resolution, alpha, loss="wgan_gp", told=(0.0, 0.0)):
+    """told: weights of `told_losses`, for a generator that is told class shares."""
     output = generator(z, resolution, alpha)  # [N,latent_dim] -> [N,C,h,w]
+    shares = generator.shares_of(z)  # [N,C], or None
+    on_shares = {} if shares is None else told_losses(output, shares, *told)
     score = discriminator(domain.sample(output, noise), resolution, alpha)  # [N,1]
     with torch.no_grad():  # constants: they are logged beside the loss and add nothing to its gradient
         statistics = domain.statistics(output)
-    return generator_losses(loss, score) | statistics
+    return generator_losses(loss, score) | on_shares | statistics
 
 
 def discriminator_terms(
-    generator, discriminator, domain, real, z, noise, mix, resolution, alpha, penalty_weight, loss="wgan_gp", step=1
+    generator, discriminator, domain, real, z, noise, mix, resolution, alpha, penalty_weight, loss="wgan_gp", **when
 ):
+    """when: step and penalty_every of `discriminator_losses`."""
     with torch.no_grad():
         fake = domain.sample(generator(z, resolution, alpha), noise)  # [N,C,h,w], as `real` is
 
     score = partial(discriminator, resolution=resolution, alpha=alpha)
-    return discriminator_losses(loss, score, real, fake, mix, penalty_weight, step)
+    return discriminator_losses(loss, score, real, fake, mix, penalty_weight, **when)
 
 
 def plan(images_seen: int, config, phases) -> Step:
@@ -102,7 +113,7 @@ def train(config, phases, data, generator, discriminator, domain: Domain, device
     folder.start_warm(state, domain.class_axes)
 
     # --- One step ---
-    kinds = parse_kinds(config.augment)
+    kinds, told = parse_kinds(config.augment), (config.lambda_shares, config.lambda_entropy)
 
     def update(step, descend):
         # --- Data and noise: this process's n of the batch, and a draw for each descent ---
@@ -119,17 +130,19 @@ def train(config, phases, data, generator, discriminator, domain: Domain, device
 
         # --- Generator ---
         def of_generator(z, noise, draws):
-            return generator_terms(generator, critic(draws), domain, z, noise, **at, loss=config.loss)
+            return generator_terms(generator, critic(draws), domain, z, noise, **at, loss=config.loss, told=told)
 
         with frozen(discriminator):
             parts = micro_batches(config.micro_batch, z[0], noise[0], draws[0])
             losses = descend(of_generator, parts, optimizers["generator"], kind="generator/")
 
         # --- Discriminator ---
-        loss = dict(penalty_weight=config.penalty_weight, loss=config.loss, step=step.number)
+        loss = dict(loss=config.loss, penalty_weight=config.penalty_weight, penalty_every=config.penalty_every)
 
         def of_discriminator(real, z, noise, mix, draws):
-            return discriminator_terms(generator, critic(draws), domain, real, z, noise, mix, **at, **loss)
+            return discriminator_terms(
+                generator, critic(draws), domain, real, z, noise, mix, **at, **loss, step=step.number
+            )
 
         parts = micro_batches(config.micro_batch, real, z[1], noise[1], mix, draws[1])
         return losses | descend(of_discriminator, parts, optimizers["discriminator"], kind="discriminator/")
@@ -146,21 +159,21 @@ def train(config, phases, data, generator, discriminator, domain: Domain, device
         update=update,
         pictures=lambda step: {"generated": domain.pictures(*shown_at(step))},
         evaluate=lambda step: domain.evaluate(*shown_at(step), state.images_seen),
-        heaviest=heaviest(phases, config.loss),
+        heaviest=heaviest(phases, config.loss, config.penalty_every),
     )
     return loop.train(config, folder, training, device)
 
 
-def heaviest(phases, loss: str) -> int:
-    """Images seen before a step that takes as much memory as any: one of the most pixels, at which R1 is due, if ever.
+def heaviest(phases, loss: str, penalty_every: int = 0) -> int:
+    """Images seen before a step that takes as much memory as any: one of the most pixels at which the penalty is due.
 
-    R1's gradient is differentiated again, so that such a step holds about twice of what another does.
+    The penalty's gradient is differentiated again, so that such a step holds about twice of what another does.
     """
-    memory = {}
+    memory, every = {}, penalty_period(loss, penalty_every)
     for phase in phases:
         before = iteration_at(phases, phase.start)
         steps = range(phase.images // phase.batch_size)
-        due = [k for k in steps[:R1_EVERY] if loss == "r1" and r1_is_due(before + k + 1)]
+        due = [k for k in steps[:every] if penalty_is_due(before + k + 1, every)]
         place = phase.start + (due[0] * phase.batch_size if due else 0)
         memory[place] = phase.resolution**2 * phase.batch_size * (2 if due else 1)
     return max(memory, key=memory.get)

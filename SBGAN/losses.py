@@ -37,6 +37,20 @@ def layout_entropy(log_probabilities):
     return -(log_probabilities.exp() * log_probabilities).sum(1).mean()
 
 
+def share_divergence(log_probabilities, shares):
+    """KL divergence of the mean soft layout's class shares from those told, [N,C,h,w] and [N,C] -> mean over N."""
+    drawn = log_probabilities.exp().mean((2, 3)).clamp_min(1e-8)  # [N,C]
+    return (torch.special.xlogy(shares, shares) - shares * drawn.log()).sum(1).mean()
+
+
+def told_losses(log_probabilities, shares, lambda_shares: float, lambda_entropy: float) -> dict:
+    """What a generator that is told shares [N,C] pays for: missing them, and doubt (Le Moing et al., CVPR 2021)."""
+    return {
+        "shares": lambda_shares * share_divergence(log_probabilities, shares),
+        "doubt": lambda_entropy * layout_entropy(log_probabilities),
+    }
+
+
 def logistic_discriminator(discriminator, real, fake):
     """E softplus(-D(real)) + E softplus(D(fake)), in one pass; arguments as of `wasserstein_discriminator`."""
     of_real, of_fake = widened(discriminator(torch.cat([real, fake]), batches=2)).chunk(2)
@@ -61,9 +75,14 @@ LOSSES = ("wgan_gp", "r1")
 R1_EVERY = 16  # steps: it changes slowly, so that every 16th one with 16 times its weight does (Karras et al. 2020)
 
 
-def r1_is_due(step: int) -> bool:
+def penalty_period(loss: str | None, every: int = 0) -> int:
+    """Steps between penalties: `every`, or (0) as published."""
+    return every or (R1_EVERY if loss == "r1" else 1)
+
+
+def penalty_is_due(step: int, every: int) -> bool:
     """step: its number, from 1 on."""
-    return step % R1_EVERY == 1
+    return (step - 1) % every == 0
 
 
 def generator_losses(loss: str, fake_scores) -> dict:
@@ -73,15 +92,21 @@ def generator_losses(loss: str, fake_scores) -> dict:
     return {"wgan": wasserstein_generator(fake_scores)}
 
 
-def discriminator_losses(loss: str, discriminator, real, fake, mix, penalty_weight: float, step: int) -> dict:
+def discriminator_losses(
+    loss: str, discriminator, real, fake, mix, penalty_weight: float, step: int = 1, penalty_every: int = 0
+) -> dict:
     """loss: one of LOSSES; real, fake [N,...]; mix [N] as of `gradient_penalty`; step: its number, from 1 on.
 
-    penalty_weight: of the gradient penalty, or of R1 (its gamma). -> {term: weighted value}
+    penalty_weight: of the gradient penalty, or of R1 (its gamma), which is left out of all steps but every
+    `penalty_every`-th (0: as published) and weighs so many times as much there. -> {term: weighted value}
     """
+    every = penalty_period(loss, penalty_every)
     if loss == "r1":
         terms = {"logistic": logistic_discriminator(discriminator, real, fake)}
-        if r1_is_due(step):
-            return terms | {"r1": R1_EVERY * penalty_weight * r1_penalty(discriminator, real)}
+    else:
+        terms = {"wgan": wasserstein_discriminator(discriminator, real, fake)}
+    if not penalty_is_due(step, every):
         return terms
-    wgan = wasserstein_discriminator(discriminator, real, fake)
-    return {"wgan": wgan, "gradient_penalty": penalty_weight * gradient_penalty(discriminator, real, fake, mix)}
+    if loss == "r1":
+        return terms | {"r1": every * penalty_weight * r1_penalty(discriminator, real)}
+    return terms | {"gradient_penalty": every * penalty_weight * gradient_penalty(discriminator, real, fake, mix)}

@@ -9,10 +9,9 @@ import torch
 
 from datasets.errors import UserError
 from datasets.labels import LabelSpace
-from SBGAN.discretize import argmax, share_offsets
+from SBGAN.discretize import argmax, class_proportions, share_offsets
 from SBGAN.drawing import search
 from SBGAN.drawing.search import wished_shares
-from SBGAN.evaluation.layout_metrics import class_proportions
 from SBGAN.networks import ImageGenerator, LayoutGenerator, ProgressiveDiscriminator
 from SBGAN.stages import FINETUNE, LAYOUT_GAN, SPADE, STAGES
 from SPADE.engine import checkpoint

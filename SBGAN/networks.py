@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from SBGAN.shares import ShareMixture
 from SPADE.engine.device import widened
 from SPADE.ops.convolution import conv2d, upsampled_conv3x3
 
@@ -85,17 +86,31 @@ def lerp(coarse, fine, alpha: float):
 
 
 class FirstBlock(nn.Module):
-    """Latent [N,latent_dim] -> [N,K,4,4*aspect]."""
+    """Latent [N,latent_dim] -> [N,K,4,4*aspect].
 
-    def __init__(self, latent_dim, channels, aspect, pixel_norm):
+    told: of a generator that is told class shares [N,C]; the latent's last C + 1 entries draw those that are not given.
+    """
+
+    def __init__(self, latent_dim, channels, aspect, pixel_norm, told: ShareMixture | None = None):
         super().__init__()
-        self.fc1 = EqualizedLinear(latent_dim, channels * 16 * aspect, gain=math.sqrt(2) / 4)
+        self.of_shares = 0 if told is None else told.means.shape[1] + 1
+        inputs = latent_dim - (told is not None)  # C shares in the place of C + 1 entries
+        self.fc1 = EqualizedLinear(inputs, channels * 16 * aspect, gain=math.sqrt(2) / 4)
         self.conv2 = EqualizedConv2d(channels, channels, 3, padding=1)
         self.shape = (channels, 4, 4 * aspect)
-        self.pixel_norm = pixel_norm
+        self.pixel_norm, self.told = pixel_norm, told
 
-    def forward(self, z):
-        x = self.fc1(self.pixel_norm(z)).unflatten(1, self.shape)
+    def shares_of(self, z):
+        return None if self.told is None else self.told(z[:, -self.of_shares :])
+
+    def forward(self, z, shares=None):
+        if self.told is not None:
+            shares = self.shares_of(z) if shares is None else shares
+            z = z[:, : -self.of_shares]
+        x = self.pixel_norm(z)
+        if shares is not None:
+            x = torch.cat([x, (shares * shares.shape[1]).sqrt()], 1)  # of mean square 1, as the latent is
+        x = self.fc1(x).unflatten(1, self.shape)
         x = self.pixel_norm(F.leaky_relu_(x, LEAK))
         return self.pixel_norm(F.leaky_relu_(self.conv2(x), LEAK))
 
@@ -127,6 +142,7 @@ class ProgressiveGenerator(nn.Module):
         fmap_base: int = 8192,  # block i has fmap_base / 2^(i+1) channels on its pixel side,
         fmap_max: int = 512,  # but never more than this
         pixel_norm: str = "rms",  # "rms", or "mean_square" to run weights of the released code
+        share_components: int = 0,  # > 0: told class shares, by a mixture of so many Gaussians where nobody wishes
         plain: bool = False,  # operations as PyTorch has them, for exports and to compare with
     ):
         super().__init__()
@@ -139,15 +155,22 @@ class ProgressiveGenerator(nn.Module):
             fmap_max=fmap_max,
             pixel_norm=pixel_norm,
         )
+        if share_components:  # checkpoints of before have none
+            self.arguments["share_components"] = share_components
         self.latent_dim, self.max_resolution = latent_dim, max_resolution
         norm = PIXEL_NORMS[pixel_norm]
         widths = [block_channels(i, fmap_base, fmap_max) for i in range(block_of(max_resolution) + 1)]
-        blocks = [FirstBlock(latent_dim, widths[0][1], aspect, norm)]
+        told = ShareMixture(out_channels, share_components) if share_components else None
+        blocks = [FirstBlock(latent_dim, widths[0][1], aspect, norm, told)]
         blocks += [UpBlock(a[1], b[1], norm, plain) for a, b in zip(widths, widths[1:], strict=False)]
         self.blocks = nn.ModuleList(blocks)
         self.heads = nn.ModuleList([EqualizedConv2d(out, out_channels, 1, gain=1.0) for _, out in widths])
 
-    def head_outputs(self, z, resolution: int, alpha: float):
+    def shares_of(self, z):
+        """The class shares that latents draw, [N,C]; None for a generator that is not told any."""
+        return self.blocks[0].shares_of(z)
+
+    def head_outputs(self, z, resolution: int, alpha: float, shares=None):
         """Heads of the block before the last, [N,C,h/2,w/2] (None unless alpha < 1), and of the last, [N,C,h,w].
 
         A 1x1 convolution commutes with nearest upsampling, so the coarse head runs before the upsampling: the numbers
@@ -158,18 +181,20 @@ class ProgressiveGenerator(nn.Module):
         for i in range(last + 1):
             if i == last and i > 0 and alpha < 1:
                 coarse = widened(self.heads[i - 1](x))
-            x = self.blocks[i](x)
+            x = self.blocks[i](x) if i else self.blocks[0](z, shares)
         return coarse, widened(self.heads[last](x))
 
 
 class LayoutGenerator(ProgressiveGenerator):
-    def forward(self, z, resolution: int | None = None, alpha: float = 1.0):
+    def forward(self, z, resolution: int | None = None, alpha: float = 1.0, shares=None):
         """z float [N,latent_dim] -> log-probabilities [N,C,h,w] of the classes at each pixel.
+
+        shares: float [N,C], of the classes, for a generator that is told them; by default those that z draws.
 
         In a fade (alpha < 1) the probabilities of two resolutions are blended, hence the logarithm of a sum, clamped
         at the smallest normal float.
         """
-        coarse, fine = self.head_outputs(z, resolution or self.max_resolution, alpha)
+        coarse, fine = self.head_outputs(z, resolution or self.max_resolution, alpha, shares)
         if coarse is None:
             return fine.log_softmax(1)
         blend = lerp(upsample(coarse.softmax(1)), fine.softmax(1), alpha)

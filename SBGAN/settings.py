@@ -10,7 +10,15 @@ from SPADE.settings import ImageScores, RealPairLosses
 
 
 @dataclass(frozen=True, kw_only=True)
-class LayoutSettings(WarmStart, RunSettings):
+class ToldShares:
+    """What a layout generator pays for that is told class shares (stage 1 with --class_shares)."""
+
+    lambda_shares: float = setting(10.0, "weight of the class shares' distance to those told", at_least=0)
+    lambda_entropy: float = setting(0.5, "weight of the layouts' entropy beside it", at_least=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayoutSettings(ToldShares, WarmStart, RunSettings):
     max_dim: int = setting(128, "height of the finest layouts", at_least=4, power_of_two=True)
     epochs: int = setting(100, "length of each phase (fade, stabilise) of each resolution", at_least=1)
     epochs_at: str = setting("", "where it differs: RESOLUTION:EPOCHS pairs such as 4:1; 0 leaves a resolution out")
@@ -19,6 +27,11 @@ class LayoutSettings(WarmStart, RunSettings):
     lr: float = setting(1e-3, "Adam, both networks", above=0)
     loss: str = setting("wgan_gp", "Wasserstein with gradient penalty, or logistic (non-saturating) with R1", LOSSES)
     penalty_weight: float = setting(10.0, "of the gradient penalty, or of R1 (its gamma: 1 is usual)", at_least=0)
+    penalty_every: int = setting(
+        0,
+        "steps between penalties, which weigh as many times more; 0: as published, 1 (wgan_gp) or 16 (r1)",
+        at_least=0,
+    )
 
     augment: str = setting("", "changes at random what the critic sees: some of color,translation,cutout")
 
@@ -26,6 +39,7 @@ class LayoutSettings(WarmStart, RunSettings):
     fmap_base: int = setting(8192, "block i has fmap_base / 2^(i+1) channels,", at_least=1)
     fmap_max: int = setting(512, "but never more than this", at_least=1)
     pixel_norm: str = setting("rms", "mean_square: without the root, as the released code", choices=tuple(PIXEL_NORMS))
+    class_shares: bool = setting(False, "tell the generator which shares of the pixels the classes are to have")
     minibatch_stats: bool = setting(True, "minibatch standard deviation in the discriminator")
     temperature: float = setting(1.0, "of the Gumbel-softmax", above=0)
     floor: float = setting(
@@ -51,7 +65,7 @@ class BaselineSettings(ImageScores, LayoutSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneSettings(ImageScores, RealPairLosses, RunSettings):
+class FinetuneSettings(ImageScores, RealPairLosses, ToldShares, RunSettings):
     layout_name: str = setting(help="stage 1's checkpoints are in WEIGHTS/LAYOUT_NAME")
     spade_name: str = setting(help="stage 2's checkpoints are in WEIGHTS/SPADE_NAME")
     pro_iter: int | None = setting(None, "stage 1's iteration to start from; default the latest", at_least=0)
@@ -73,6 +87,11 @@ class FinetuneSettings(ImageScores, RealPairLosses, RunSettings):
     lambda_D2: float = setting(0.1, "weight of the unconditional image discriminator D2", at_least=0)
     layout_loss: str | None = setting(None, "loss of the layouts; default: that of stage 1", LOSSES)
     penalty_weight: float = setting(10.0, "of the gradient penalty, or of R1, within the layouts' loss", at_least=0)
+    penalty_every: int = setting(
+        0,
+        "steps between penalties, which weigh as many times more; 0: as published, 1 (wgan_gp) or 16 (r1)",
+        at_least=0,
+    )
     temperature: float = setting(1.0, "of the Gumbel-softmax", above=0)
     floor: float = setting(
         0.0, "probability added inside the sampler's logarithm (released code: 1e-5)", at_least=0, at_most=1
@@ -104,6 +123,12 @@ def check_layout(config, store, batch_sizes, epochs_at):
         wanted = "pairs of a resolution, a power of two from 4, and a batch from 1"
         require(fits, "batch_sizes", config.batch_sizes, wanted, "mend the flag")
     parse_kinds(config.augment)
+    if config.class_shares:
+        fewest = store.label_space.num_classes + 2
+        require(config.latent_dim >= fewest, "latent_dim", config.latent_dim, f"at least {fewest} with --class_shares",
+                "raise it: so many entries draw the shares")  # fmt: skip
+        require(config.start_from is None, "class_shares", f"given beside --from {config.start_from}", "given alone",
+                "the shares told are this store's: train anew")  # fmt: skip
     for batch in (config.batch_size, *batch_sizes.values()):
         check_batch(batch, config, len(store["train"]))
 

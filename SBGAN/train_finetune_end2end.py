@@ -12,7 +12,7 @@ from pathlib import Path
 
 from datasets.errors import exit_on_user_error
 from datasets.packed import open_store
-from SBGAN.drawing.sheets import scenes_sheet
+from SBGAN.drawing.files import scenes_sheet
 from SBGAN.evaluation.scenes import score_scenes
 from SBGAN.joint_stage import Networks, train
 from SBGAN.model import check_fit, load_networks

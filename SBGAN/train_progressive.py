@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from datasets.errors import exit_on_user_error
 from datasets.packed import open_store
 from datasets.reader import Reader
-from SBGAN.drawing.sheets import images_sheet
+from SBGAN.drawing.files import images_sheet
 from SBGAN.layout_stage import Domain, make_phases, parse_by_resolution, train
 from SBGAN.model import draw_images
 from SBGAN.networks import ImageGenerator, ProgressiveDiscriminator
@@ -67,10 +67,10 @@ def image_domain(config, store, device, evaluation) -> Domain:
 
 
 def check_sampler(config):
-    """Images are not sampled from class scores."""
-    for flag in ("temperature", "floor"):
+    """Images are not sampled from class scores, and have no class shares."""
+    for flag in ("temperature", "floor", "class_shares", "lambda_shares", "lambda_entropy"):
         default, found = BaselineSettings.__dataclass_fields__[flag].default, getattr(config, flag)
-        require(found == default, flag, found, f"{default} here", "leave it out: it belongs to the sampler of layouts")
+        require(found == default, flag, found, f"{default} here", "leave it out: it belongs to layouts")
 
 
 def run(config: BaselineSettings) -> Path:

@@ -12,6 +12,7 @@ from datasets.packed import open_store
 from SBGAN.layout_stage import layout_domain, make_phases, parse_by_resolution, train
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
 from SBGAN.settings import LayoutSettings, check_layout
+from SBGAN.shares import components_for, fitted
 from SPADE.engine import config as settings
 from SPADE.engine.checkpoint import data_record
 from SPADE.engine.device import pick, place, seed_everything
@@ -30,7 +31,12 @@ def run(config: LayoutSettings) -> Path:
         aspect=store.aspect, max_resolution=config.max_dim, fmap_base=config.fmap_base, fmap_max=config.fmap_max
     )
     num_classes = store.label_space.num_classes
-    generator = LayoutGenerator(num_classes, latent_dim=config.latent_dim, pixel_norm=config.pixel_norm, **shared)
+    told = dict(share_components=components_for(len(store["train"]))) if config.class_shares else {}
+    generator = LayoutGenerator(
+        num_classes, latent_dim=config.latent_dim, pixel_norm=config.pixel_norm, **told, **shared
+    )
+    if config.class_shares:
+        fitted(generator.blocks[0].told, store["train"], config.max_dim)
     discriminator = ProgressiveDiscriminator(num_classes, minibatch_stats=config.minibatch_stats, **shared)
     epoch_images = store["train"].draws_per_epoch
     phases = make_phases(config.max_dim, epoch_images, config.epochs, config.batch_size, batch_sizes, epochs_at)

@@ -49,7 +49,16 @@ choose() {
     stage3=(--niter $((epochs - last)) --niter_decay "$last" --batch_size "$batch")
     stage3+=(--lr "$lr_joined" --lr_pgan "$lr_pgan" ${more[@]+"${more[@]}"})
     scoring=(--num_eval "$(within "$images" 16 500)")
+    segmenter=(--batch_size "$batch")
+    if ((rows <= 64)); then
+        segmenter+=(--enlarge 2 --steps 1200 --lr 2e-3 --zoom 1.25 --jitter 0.15) # minutes on a CPU
+    elif ((rows <= 128)); then
+        segmenter+=(--enlarge 2 --steps 10000)
+    else
+        segmenter+=(--steps 40000)
+    fi
     stage1+=("${scoring[@]}")
     echo "chosen by scripts/choose.sh for $images training images of ${rows}x$columns with $classes classes:"
-    printf '  %s\n' "stage 1: ${stage1[*]}" "stage 2: ${stage2[*]}" "stage 3: ${stage3[*]}" "scores:  ${scoring[*]}"
+    printf '  %s\n' "stage 1: ${stage1[*]}" "stage 2: ${stage2[*]}" "stage 3: ${stage3[*]}" "scores:  ${scoring[*]}" \
+        "segmenter: ${segmenter[*]}"
 }

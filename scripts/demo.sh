@@ -17,16 +17,20 @@ cores="$(python -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os,
 # Later stages keep that: threads on every core stall each other ten-fold when anything else runs.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$(((cores + 1) / 2))}"
 mkdir -p "$root/logs"
-stage1() {
-    local file="$root/logs/demo_stage1.txt"
-    bash "$recipes/train_progressive_seg.sh" >"$file" 2>&1 || { tail -n 5 "$file" >&2; return 1; }
+beside() { # beside RECIPE: its progress bar goes to a file
+    local file="$root/logs/demo_$1.txt"
+    bash "$recipes/$1.sh" >"$file" 2>&1 || { tail -n 5 "$file" >&2; return 1; }
 }
+stage1() { beside train_progressive_seg; }
 stage2() { bash "$recipes/train_spade.sh"; }
-echo "stage 1 runs beside stage 2; its progress bar is in logs/demo_stage1.txt"
+segmenter() { beside train_segmenter; }
+stage3() { bash "$recipes/train_finetune_end2end.sh"; }
+echo "stage 1 runs beside stage 2; its progress bar is in logs/demo_train_progressive_seg.txt"
 both stage1 stage2
-
-bash "$recipes/train_finetune_end2end.sh"
-bash "$recipes/test_finetune_end2end.sh" --no_copy_check
+echo "a segmentation network, for alignment and GAN-test, learns beside stage 3; see logs/demo_train_segmenter.txt"
+both segmenter stage3
+judge="$(find "${weights:-$root/weights}/toy_street_segmenter" -name 'segmenter_[0-9]*.pt' | sort -V | tail -n 1)"
+bash "$recipes/test_finetune_end2end.sh" --no_copy_check --segmenter "$judge"
 
 echo
 echo "done in $(((SECONDS - start) / 60)) min $(((SECONDS - start) % 60)) s"

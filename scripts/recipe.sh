@@ -79,13 +79,13 @@ prepare_store() {
     python -m datasets.prepare "${source_kind:-$dataset}" ${from[@]+"${from[@]}"} --out "$store" "${prepare[@]}"
 }
 
-facts() { # of the store: training images, rows, columns, classes
+facts() { # of the store: training images in an epoch, rows, columns, classes
     python -c '
 import sys
 from datasets.errors import exit_on_user_error
 from datasets.packed import open_store
 store = exit_on_user_error(open_store)(sys.argv[1])
-print(len(store["train"]), store.height, store.width, store.label_space.num_classes)' "$store"
+print(store["train"].draws_per_epoch, store.height, store.width, store.label_space.num_classes)' "$store"
 }
 
 # run MODULE FLAGS...: a program with the recipe's flags, then the caller's.
@@ -98,4 +98,10 @@ run() {
     else
         python -m "$module" "${flags[@]}"
     fi
+}
+
+quiet() { # quiet NAME COMMAND...: its output goes to LOGS/NAME.txt; its last lines are shown where it fails
+    local file="$logs/$1.txt"
+    echo "$(date +%H:%M) ${progress:-}$1"
+    "${@:2}" >"$file" 2>&1 || { echo "error: $1 failed; its output is $file:" >&2; tail -n 5 "$file" >&2; return 1; }
 }

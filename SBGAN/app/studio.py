@@ -15,9 +15,8 @@ from PIL import Image
 
 from datasets.errors import UserError
 from SBGAN.discretize import resize
-from SBGAN.drawing.files import Files, Writer
+from SBGAN.drawing.files import Files, Writer, save_animation, walk_frames
 from SBGAN.drawing.given_layouts import check_size, read_sketch, read_style
-from SBGAN.drawing.sheets import save_animation, walk_frames
 from SBGAN.model import Model
 from SPADE.engine.images import colour_layouts, enlarge
 

@@ -1,9 +1,10 @@
 """python -m SBGAN.benchmark: how fast the product's form of each stage is beside the plain form, in one run.
 
 The forms of a case, the product's in one or several number formats, take turns on the same pairs. For each: median
-time, operations counted by PyTorch's counter (convolutions and matrix products, 2 for a multiply-add), what share of
-this machine's convolution rate, measured in between in the form's number format, that makes, and the peak memory that
-a process of its own needs beyond its imports.
+time, images a second, operations counted by PyTorch's counter (convolutions and matrix products, 2 for a multiply-add),
+what share of this machine's convolution rate, measured in between in the form's number format, that makes, calls of
+PyTorch's operations, and the peak memory: what a process of its own needs beyond its imports, on a GPU what is
+allocated from the networks on. There the file also says how many launches a step takes.
 
 Examples:
     python -m SBGAN.benchmark --repeats 3
@@ -22,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from datasets.disk import replacing
@@ -32,6 +35,7 @@ from SPADE.engine.config import require, setting
 from SPADE.engine.device import (
     PRECISIONS,
     autocast,
+    forget_peak,
     keep_freed_memory,
     peak_memory,
     pick,
@@ -64,12 +68,33 @@ class NoModules(contextlib.AbstractContextManager):
         return None
 
 
-def count_operations(step) -> int:
-    counter = FlopCounterMode(display=False)
+class Calls(TorchDispatchMode):
+    """Counts calls of PyTorch's operations; most of them are a launch on a GPU."""
+
+    made = 0
+
+    def __torch_dispatch__(self, operation, types, arguments=(), keywords=None):
+        self.made += 1
+        return operation(*arguments, **(keywords or {}))
+
+
+def count_operations(step) -> tuple[int, int]:
+    """Multiplications and additions of a step's products, and calls of whatever operation."""
+    counter, calls = FlopCounterMode(display=False), Calls()
     counter.mod_tracker = NoModules()
-    with counter:
+    with counter, calls:
         step(0)
-    return counter.get_total_flops()
+    return counter.get_total_flops(), calls.made
+
+
+def count_launches(step, device) -> int | None:
+    """Launches of kernels in a step on a GPU."""
+    if device.type != "cuda":
+        return None
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
+        step(0)
+        torch.cuda.synchronize(device)
+    return sum(event.count for event in profiler.key_averages() if "LaunchKernel" in event.key)
 
 
 def convolution_rate(precision: str, device) -> float:
@@ -114,13 +139,25 @@ def peak_in_own_process(config: BenchmarkSettings, case: str, form: str, device)
     return int(done.stdout.split()[-1])
 
 
+def peak(step, config: BenchmarkSettings, case: str, form: str, device, allocated: int) -> int:
+    """Bytes. allocated: on a GPU before the form's networks were made."""
+    if device.type != "cuda":
+        return peak_in_own_process(config, case, form, device)
+    forget_peak(device)
+    step(0)
+    return peak_memory(device) - allocated
+
+
 def measure(case: str, forms: list[str], config: BenchmarkSettings, pairs, device) -> dict:
     """Figures of one case, by form."""
-    steps = {}
+    steps, operations, launches, peaks = {}, {}, {}, {}
     for name in forms:
+        allocated = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
         seed_everything(0)
-        steps[name] = CASES[case](config, pairs, FORMS[name], device)
-    operations = {name: count_operations(step) for name, step in steps.items()}  # which also warms up
+        step = steps[name] = CASES[case](config, pairs, FORMS[name], device)
+        operations[name] = count_operations(step)  # which also warms up, and makes the optimisers' state
+        peaks[name] = peak(step, config, case, name, device, allocated) if config.memory else None
+        launches[name] = count_launches(step, device)
     times, rates = {name: [] for name in forms}, {FORMS[name].precision: [] for name in forms}
     for i in range(config.repeats):
         for precision, found in rates.items():
@@ -129,7 +166,7 @@ def measure(case: str, forms: list[str], config: BenchmarkSettings, pairs, devic
             times[name].append(seconds(steps[name], i + 1, FORMS[name].precision, device))
     del steps
     rates = {precision: statistics.median(found) for precision, found in rates.items()}
-    figures = {}
+    figures, images = {}, config.layout_batch_size if case == "stage_1" else config.batch_size
     for name in forms:
         median = statistics.median(times[name])
         ratios = [plain / own for plain, own in zip(times["plain"], times[name], strict=True)]
@@ -138,23 +175,27 @@ def measure(case: str, forms: list[str], config: BenchmarkSettings, pairs, devic
             "ratios": ratios,
             "seconds": median,
             "times": times[name],
-            "operations": operations[name],
+            "images_per_second": images / median,
+            "operations": operations[name][0],
+            "calls": operations[name][1],
+            "launches": launches[name],
             "convolution_rate": rates[FORMS[name].precision],
-            "rate_share": operations[name] / median / rates[FORMS[name].precision],
-            "peak_bytes": peak_in_own_process(config, case, name, device) if config.memory else None,
+            "rate_share": operations[name][0] / median / rates[FORMS[name].precision],
+            "peak_bytes": peaks[name],
         }
     return figures
 
 
-HEAD = f"{'':22} {'seconds':>9} {'ratio (least - most)':>20} {'10^9 operations':>16} {'of rate':>8} {'peak MiB':>9}"
+HEAD = f"{'':22} {'seconds':>9} {'images/s':>8} {'ratio (least - most)':>20} {'10^9 operations':>16} {'of rate':>8} "
+HEAD += f"{'calls':>6} {'peak MiB':>9}"
 
 
 def rows(case: str, figures: dict) -> str:
     lines = []
     for form, own in figures.items():
-        line = f"{case:9} {form:12} {own['seconds']:9.3f} {own['ratio']:6.2f} "
+        line = f"{case:9} {form:12} {own['seconds']:9.3f} {own['images_per_second']:8.1f} {own['ratio']:6.2f} "
         line += f"({min(own['ratios']):.2f} - {max(own['ratios']):.2f}) {own['operations'] / 1e9:16.0f} "
-        line += f"{own['rate_share']:8.0%} "
+        line += f"{own['rate_share']:8.0%} {own['calls']:6} "
         if own["peak_bytes"]:
             line += f"{own['peak_bytes'] / 2**20:9.0f} ({own['peak_bytes'] / figures['plain']['peak_bytes']:.2f})"
         lines.append(line)

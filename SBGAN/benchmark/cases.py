@@ -202,6 +202,9 @@ class Guided(nn.Module):
         self.generator, self.labels = generator, None  # uint8 [N,1,H,W]
         self.latent_dim, self.arguments = generator.latent_dim, generator.arguments
 
+    def shares_of(self, z):
+        return self.generator.shares_of(z)
+
     def forward(self, z):
         scores = self.generator(z)
         return scores + 30 * one_hot(discretize.resize(self.labels, *scores.shape[-2:]), scores.shape[1])

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 
 from datasets.errors import UserError
-from SBGAN.discretize import HardSample, argmax, resize
-from SBGAN.evaluation.layout_metrics import class_proportions
+from SBGAN.discretize import HardSample, argmax, class_proportions, resize
+from SBGAN.shares import with_the_rest
 from SPADE.engine.config import require
 from SPADE.engine.images import latents
 from SPADE.engine.step import frozen
@@ -48,11 +48,14 @@ class Found:
         )
 
 
-def log_probabilities(generator, z, offsets=()):
-    """Layouts of latents [N,latent_dim] at full resolution, [N,C,h,w]. offsets: to the features of the first blocks."""
+def log_probabilities(generator, z, offsets=(), told=None):
+    """Layouts of latents [N,latent_dim] at full resolution, [N,C,h,w].
+
+    offsets: to the features of the first blocks; told: class shares [N,C], for a generator that is told them.
+    """
     x = z
     for i, block in enumerate(generator.blocks):
-        x = block(x)  # [N,K,4*2^i,aspect*4*2^i]
+        x = block(x) if i else block(x, told)  # [N,K,4*2^i,aspect*4*2^i]
         if i < len(offsets):
             x = x + offsets[i]
     return generator.heads[-1](x).float().log_softmax(1)
@@ -70,14 +73,16 @@ def on_sphere(z):
     return z * (math.sqrt(z.shape[1]) / z.norm(dim=1, keepdim=True))
 
 
-def best_starts(generator, cost, targets, seeds, starts: int):
-    """For each target the cheapest of so many latents of its seed, [N,D]."""
+def best_starts(generator, cost, targets, seeds, starts: int, told=None):
+    """For each target the cheapest of so many latents of its seed, [N,D]. told: see `log_probabilities`."""
     numbers = [(seed * starts + i) % 2**63 for seed in seeds for i in range(starts)]
     z = latents(numbers, generator.latent_dim, targets.device)
-    targets = targets.repeat_interleave(starts, 0)
+    each = torch.arange(len(seeds), device=z.device).repeat_interleave(starts)  # the target of each
     with torch.no_grad():
-        pairs = zip(z.split(AT_ONCE), targets.split(AT_ONCE), strict=True)
-        costs = torch.cat([cost(log_probabilities(generator, some), target) for some, target in pairs])
+        costs = torch.cat([
+            cost(log_probabilities(generator, some, told=None if told is None else told[of]), targets[of])
+            for some, of in zip(z.split(AT_ONCE), each.split(AT_ONCE), strict=True)
+        ])  # fmt: skip
     cheapest = costs.view(-1, starts).argmin(1) + torch.arange(len(seeds), device=z.device) * starts
     return on_sphere(z[cheapest])
 
@@ -92,15 +97,16 @@ def search(
     moved_blocks: int = 0,  # after so many of the generator's blocks features get offsets,
     penalty: float = 0.0,  # whose mean squares cost so much
     typical: float = 0.0,  # weight of 1 - cos of the angle between a latent and its start, a draw of the prior
+    told=None,  # class shares [N,C], for a generator that is told them
 ) -> Found:
-    start = best_starts(generator, cost, targets, seeds, starts)
+    start = best_starts(generator, cost, targets, seeds, starts, told)
     with frozen(generator), torch.enable_grad():
         z = start.clone().requires_grad_()
         offsets = [zeros.requires_grad_() for zeros in no_offsets(generator, len(z), moved_blocks)]
         moved = [(z, LATENT_RATE)] + [(offset, OFFSET_RATE) for offset in offsets]
         optimizer = torch.optim.Adam([{"params": [value], "lr": rate} for value, rate in moved], betas=(0.9, 0.99))
         falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
-        scores = log_probabilities(generator, z, offsets)
+        scores = log_probabilities(generator, z, offsets, told)
         costs = cost(scores, targets)  # [N]
         best = Found(scores.detach(), costs.detach())
         for _ in range(steps):
@@ -113,7 +119,7 @@ def search(
             falling.step()
             with torch.no_grad():
                 z.copy_(on_sphere(z))
-            scores = log_probabilities(generator, z, offsets)
+            scores = log_probabilities(generator, z, offsets, told)
             costs = cost(scores, targets)
             best = best.or_cheaper(Found(scores.detach(), costs.detach()))
     return best
@@ -179,10 +185,14 @@ def agreement(drawn, layouts, fixed):
 
 
 def with_shares(generator, wished, seeds, steps: int):
-    """Layouts uint8 [N,1,h,w], one for each seed, whose classes have nearly the shares wished, see `misplaced`, [C]."""
-    device = next(generator.parameters()).device
-    found = search(generator, misplaced, wished.to(device).expand(len(seeds), -1), seeds, steps=steps, typical=TYPICAL)
-    return found.layouts
+    """Layouts uint8 [N,1,h,w], one for each seed, whose classes have nearly the shares wished, see `misplaced`, [C].
+
+    A generator that is told shares is told these; where any will do, what its latents draw.
+    """
+    wished = wished.to(next(generator.parameters()).device).expand(len(seeds), -1)  # [N,C]
+    drawn = generator.shares_of(latents(seeds, generator.latent_dim, wished.device))  # [N,C], or None
+    told = None if drawn is None else with_the_rest(wished, drawn)
+    return search(generator, misplaced, wished, seeds, steps=steps, typical=TYPICAL, told=told).layouts
 
 
 # --- Class shares that a person asks for, in words: 'car>0.05,sky<=0.3' to choose by, 'car=0.1' to steer to ---

@@ -1,4 +1,4 @@
-"""Scores of what is drawn from noise: layouts, scenes, the baseline's images; and the FID of the published table."""
+"""Scores of what is drawn from noise: layouts, scenes, the baseline's images. Metrics of layouts, the published FID."""
 
 import statistics
 from dataclasses import replace
@@ -7,15 +7,14 @@ import torch
 import torch.nn.functional as F
 
 from datasets.errors import UserError
-from SBGAN.discretize import resize
-from SBGAN.evaluation import layout_metrics  # noqa: F401 (registers the scores of layouts)
+from SBGAN.discretize import CELLS, class_proportions, grid_proportions, resize
 from SBGAN.model import draw_layouts
 from SPADE.engine.device import evaluating
 from SPADE.engine.distributed import from_first, shared_out
 from SPADE.engine.images import from_uint8, in_batches, latents, render
 from SPADE.evaluation.distances import frechet_distance
 from SPADE.evaluation.features import full_precision
-from SPADE.evaluation.metrics import Evaluation
+from SPADE.evaluation.metrics import Evaluation, metric
 from SPADE.evaluation.scores import COLUMNS, against_reference, draw_from_noise, real_images
 from SPADE.pretrained import find_weights, load_weights, torchvision
 
@@ -64,7 +63,7 @@ def mean_row(rows: list[dict]) -> dict:
     return row | {"repeats": repeats}
 
 
-# `fid_released`: the computation behind the published table of SB-GAN, oddities included; not a standard FID.
+# --- `fid_released`: the computation behind the published table of SB-GAN, oddities included; not a standard FID ---
 #
 # torchvision's ImageNet Inception sees images in [-3,1] (they are in [-1,1] and get mapped by 2x - 1 as if they were in
 # [0,1]), the layouts are soft maps, and the reference images are flipped at random. Compare it with that table alone.
@@ -142,3 +141,53 @@ def add_fid_released(row: dict, model, inception, evaluation: Evaluation):
         return
     row["fid_released"] = fid_released(soft_scenes(model), inception, evaluation)
     row["protocol"]["fid_released"] = PROTOCOL
+
+
+# --- Distances between sets of layouts: no weights, no generator, no config. Registered beside those of images ---
+
+
+def fsd(real, generated):
+    """Frechet segmentation distance of two sets of uint8 layouts [N,1,H,W] (Bau et al., ICCV 2019).
+
+    The Frechet distance between their vectors of class proportions. Its bias falls with the number of layouts, so
+    numbers compare only at equal counts. Sizes of the two sets may differ.
+    """
+    num_classes = _classes_that_occur(real, generated)
+    return frechet_distance(class_proportions(real, num_classes), class_proportions(generated, num_classes))
+
+
+def fsd_grid(real, generated, cells=CELLS):
+    """The same distance between proportions in a cells x cells grid: it sees where classes are. Far more biased."""
+    num_classes = _classes_that_occur(real, generated)
+    return frechet_distance(grid_proportions(real, num_classes, cells), grid_proportions(generated, num_classes, cells))
+
+
+def class_shares(real, generated, names) -> dict:
+    """Share of all pixels of each class, {name: {"real", "generated", "gained"}}; gained is the difference."""
+    shares = [class_proportions(layouts, len(names)).mean(0).tolist() for layouts in (real, generated)]
+    return {
+        name: {"real": of_real, "generated": of_generated, "gained": of_generated - of_real}
+        for name, of_real, of_generated in zip(names, *shares, strict=True)
+    }
+
+
+def _classes_that_occur(real, generated):
+    """Classes above the highest that occurs would add columns of zeros, which add nothing to the distance."""
+    return 1 + max(int(real.max()), int(generated.max()))
+
+
+@metric("fsd", of="layouts", fewest=2)
+def score_fsd(fake, real, evaluation):
+    return {"fsd": fsd(real["layouts"], fake["layouts"])}
+
+
+@metric("fsd_grid", of="layouts", fewest=2, smallest=CELLS)
+def score_fsd_grid(fake, real, evaluation):
+    return {"fsd_grid": fsd_grid(real["layouts"], fake["layouts"])}
+
+
+@metric("classes", of="layouts")
+def score_classes(fake, real, evaluation):
+    """Each class's share of all pixels, and the share of pixels that would have to change class for equal ones."""
+    shares = class_shares(real["layouts"], fake["layouts"], evaluation.store.label_space.names)
+    return {"classes": shares, "pixels_displaced": sum(abs(share["gained"]) for share in shares.values()) / 2}

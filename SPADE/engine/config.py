@@ -171,7 +171,7 @@ def reconcile(saved: dict, config, images_seen: int, constant_images=None) -> li
             and constant_images
             and images_seen <= min(constant_images(config), constant_images(type(config)(**saved)))
         ):
-            notes.append(f"{given(field, new)} instead of {given(field, old)}")
+            notes.append(f"--{field.name} {new} instead of {old}")
             continue
         flag, found = given(field, "").strip(), "not given" if new is None else new
         raise UserError(

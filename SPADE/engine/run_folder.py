@@ -19,12 +19,12 @@ from pathlib import Path
 
 from datasets.disk import explained, replacing
 from datasets.errors import UserError
-from SPADE.engine import checkpoint, warm_start
+from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
 from SPADE.engine.config import RunSettings, reconcile, require
 from SPADE.engine.distributed import from_first, rank
 from SPADE.engine.log import own_log
-from SPADE.engine.state import TrainingState
+from SPADE.engine.state import Source, TrainingState, class_names, read_source, take
 
 INTERIM_KEPT = 2  # the newest, and the one before in case that is damaged
 
@@ -68,7 +68,7 @@ class RunFolder:
         self.locks = []
         self.saved: Saved | None = from_first(self._open)
         self.last_good = self.saved.path if self.saved else None  # newest checkpoint known to be whole
-        self.source: warm_start.Source | None = None  # what a run without a checkpoint of its own begins from
+        self.source: Source | None = None  # what a run without a checkpoint of its own begins from
 
     def begin(self, config: RunSettings, data: dict, constant_images=None, origin=(), start_from: str | None = None):
         """Refuses settings or data other than the saved run's, says from where it goes on, writes the settings down.
@@ -86,7 +86,7 @@ class RunFolder:
                 where = f"continuing from {self.saved.path}, {self.saved.content['images_seen']} images seen"
                 print("; ".join([where, *notes]), flush=True)
         elif start_from is not None:
-            self.source = from_first(warm_start.read, start_from, self.stage)
+            self.source = from_first(read_source, start_from, self.stage)
         origin = [*origin, *([start_from] if start_from is not None else [])]
         self.config, self.data = config, data
         self.log = from_first(self._begin, origin)
@@ -99,9 +99,9 @@ class RunFolder:
             self.locks.pop().close()
 
     def start_warm(self, state: TrainingState, class_axes: dict[str, int]):
-        """Puts what fits of the model that the run begins from, if there is one. class_axes: see `warm_start.take`."""
+        """Puts what fits of the model that the run begins from, if there is one. class_axes: see `state.take`."""
         if self.source:
-            report = warm_start.take(state, self.source, warm_start.class_names(self.data), class_axes)
+            report = take(state, self.source, class_names(self.data), class_axes)
             self.source = None  # its memory
             if rank() == 0:
                 print(*report, sep="\n  ", flush=True)

@@ -1,7 +1,8 @@
 """A share of a packed store's training pairs, as a store of its own: what few labels would have left.
 
-The pairs are spread evenly over the training split, as `python -m SBGAN.train_segmenter --share` takes them; the other
-splits are the store's. Where those were the reference of the scores they stay it.
+The pairs are spread evenly over the training split, as `python -m SBGAN.train_segmenter --share` takes them, and each
+is drawn so many times as often that an epoch is as long as the store's: the same settings then make as many steps. The
+other splits are the store's.
 """
 
 from __future__ import annotations
@@ -28,8 +29,12 @@ def plan(args) -> Plan:
         if getattr(args, flag) not in (None, own):
             raise UserError(f"--{flag} {getattr(args, flag)}: the store has {own}; leave it out")
     splits = {name: share_of(split, args.share if name == "train" else 1) for name, split in store.splits.items()}
+    often = {name: round(len(store[name]) / len(split)) for name, split in splits.items()}
     items = {
-        name: [Item(Entry(split.names[i], *split.size(i), split.weights[i]), (name, i)) for i in range(len(split))]
+        name: [
+            Item(Entry(split.names[i], *split.size(i), split.weights[i] * often[name]), (name, i))
+            for i in range(len(split))
+        ]
         for name, split in splits.items()
     }
     load = functools.partial(load_pair, store=Path(args.store), share=args.share)

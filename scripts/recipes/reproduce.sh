@@ -9,12 +9,6 @@ cores="$(python -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os,
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$(((cores + 1) / 2))}" store weights logs results gpus name
 mkdir -p "$logs" "$results"
 
-quiet() { # quiet NAME COMMAND...: its output goes to LOGS/NAME.txt; its last lines are shown where it fails
-    local file="$logs/$1.txt"
-    echo "$(date +%H:%M) $1"
-    "${@:2}" >"$file" 2>&1 || { echo "error: $1 failed; its output is $file:" >&2; tail -n 5 "$file" >&2; return 1; }
-}
-
 train() { quiet "${name}_$1" bash "$folder/$2.sh" --seed "$seed" "${@:3}"; }
 
 score() { # score ENDING RECIPE FLAGS...: unless it has been

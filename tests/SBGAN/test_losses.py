@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from SBGAN.losses import (
-    R1_EVERY,
     discriminator_losses,
+    gradient_penalty,
     logistic_discriminator,
     logistic_generator,
     r1_penalty,
@@ -49,9 +49,19 @@ def test_logistic_losses_are_cross_entropies():
     torch.testing.assert_close(logistic_generator(scores[6:]), wanted)
 
 
-def test_r1_at_every_16th_step_weighs_as_much_as_at_each():
-    real, fake, mix = *torch.randn(2, 4, 3, 2, 2, dtype=torch.float64), torch.rand(4)
-    found = [discriminator_losses("r1", Quadratic(), real, fake, mix, 0.5, step) for step in range(1, 2 * R1_EVERY + 1)]
-    penalties = [terms["r1"] for terms in found if "r1" in terms]
-    assert len(penalties) == 2 and "r1" in found[0]
-    torch.testing.assert_close(sum(penalties) / len(found), 0.5 * r1_penalty(Quadratic(), real))
+@pytest.mark.parametrize("loss, term, every", [("r1", "r1", 0), ("r1", "r1", 3), ("wgan_gp", "gradient_penalty", 4)])
+def test_a_penalty_at_every_kth_step_weighs_as_much_as_at_each(loss, term, every):
+    real, fake, mix = *torch.randn(2, 4, 3, 2, 2, dtype=torch.float64), torch.rand(4, dtype=torch.float64)
+    steps = range(1, 2 * (every or 16) + 1)
+    found = [discriminator_losses(loss, Quadratic(), real, fake, mix, 0.5, step, every) for step in steps]
+    penalties = [terms[term] for terms in found if term in terms]
+    assert len(penalties) == 2 and term in found[0]
+    wanted = r1_penalty(Quadratic(), real) if loss == "r1" else gradient_penalty(Quadratic(), real, fake, mix)
+    torch.testing.assert_close(sum(penalties) / len(found), 0.5 * wanted)
+
+
+def test_the_gradient_penalty_is_at_every_step_unless_told_otherwise():
+    real, fake, mix = *torch.randn(2, 4, 3, 2, 2), torch.rand(4)
+    for step in (1, 2, 3):
+        found = discriminator_losses("wgan_gp", Quadratic(), real, fake, mix, 10.0, step)
+        torch.testing.assert_close(found["gradient_penalty"], 10 * gradient_penalty(Quadratic(), real, fake, mix))

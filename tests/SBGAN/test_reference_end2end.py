@@ -163,7 +163,7 @@ def test_generator_losses(networks):
     config = settings(case)
     noise = noise_of(case, "G")
     with torch.no_grad():
-        case.check("sampled_onehot", sample_layouts(networks.layout_generator, noise, config))
+        case.check("sampled_onehot", sample_layouts(networks.layout_generator(noise["z"]), noise, config))
     losses = by_published_term(generator_terms(networks, config, *real_pair(case), noise), GENERATOR_TERMS)
     case.check("loss.total", sum(losses.values()))
     for name, loss in losses.items():

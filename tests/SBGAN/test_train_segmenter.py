@@ -19,7 +19,7 @@ from SPADE.engine import checkpoint, distributed
 from SPADE.pretrained import torchvision
 from SPADE.segmenter import BatchNorm, SegmentationNetwork
 from tests.runs import SignalAt, curves, differences, final, train
-from tests.SBGAN.test_processes import on_two
+from tests.SBGAN.test_processes import on_two, run_stage
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +94,16 @@ def test_batch_norm_of_two_processes_is_torchs_of_the_whole_batch(tmp_path):
         assert torch.allclose(part["var"], norm.running_var, **close)
 
 
+def test_two_processes_train_one_network(toy_store, tmp_path):
+    """The share of each is half of the batch; the network that is saved is that of both."""
+    assert on_two(run_stage, "segmenter", toy_store, tmp_path) == [0, 0]
+    status, _ = train("segmenter", toy_store, tmp_path / "one")
+    together, alone = final("segmenter", tmp_path), final("segmenter", tmp_path / "one")
+    assert status == 0 and together.keys() == alone.keys() and together[".images_seen"] == 16
+    name = ".networks.segmenter.state.network.backbone.0.1.running_mean"  # 16 images, other noise in each half
+    assert torch.allclose(together[name], alone[name], rtol=0.2, atol=0.05)
+
+
 def test_it_is_torchvisions_network():
     network = SegmentationNetwork(7).eval()
     theirs = torchvision.models.segmentation.lraspp_mobilenet_v3_large(
@@ -140,6 +150,16 @@ def test_pairs_of_a_folder_and_of_the_checkpoint_that_drew_them(untrained, joine
     assert all(torch.equal(a[1:], b) for a, b in zip(one, again, strict=True))
 
 
+def test_pairs_that_are_drawn_while_it_learns(toy_store, joined, tmp_path):
+    flags = ["--generated", joined, "--mix", 1, "--steps", 2, "--precision", "bf16", "--micro_batch", 2]
+    status, output = train("segmenter", toy_store, tmp_path, *flags)
+    assert status == 0 and "segmenter_2.pt" in output
+    assert (
+        len(checkpoint.load(tmp_path / "weights/segmenter/segmenter_2.pt", "segmenter")["data"]["generated_pairs"])
+        == 16
+    )
+
+
 class Labels:
     """A split of one layout."""
 
@@ -179,6 +199,7 @@ def test_a_share_of_the_pairs_is_that_of_a_prepared_subset(toy_store, tmp_path):
     )
     store, whole = open_store(tmp_path / "s"), open_store(toy_store)
     split = share_of(whole["train"], 0.25)
+    assert store["train"].draws_per_epoch == whole["train"].draws_per_epoch == 16 and store["val"].weights == [1] * 8
     assert store["train"].crc32 == split.crc32 and store["val"].crc32 == whole["val"].crc32
     assert (store.name, store.label_space, store.reference) == (whole.name, whole.label_space, whole.reference)
     assert [whole["train"].names.index(name) % 4 for name in split.names] == [3] * 4

@@ -10,8 +10,8 @@ from datasets import prepare
 from datasets.errors import UserError
 from SBGAN.layout_stage import CLASS_AXES
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
-from SPADE.engine import checkpoint, warm_start
-from SPADE.engine.state import TrainingState
+from SPADE.engine import checkpoint
+from SPADE.engine.state import Source, TrainingState, take
 from SPADE.networks import MultiscaleDiscriminator, SegmentationCritic, SPADEGenerator
 from SPADE.train import class_axes
 from tests.runs import SignalAt, differences, final, train
@@ -27,7 +27,7 @@ def seed():
 
 def source(**networks):
     entries = {name: checkpoint.record(copy.deepcopy(network)) for name, network in networks.items()}
-    return warm_start.Source("old.pt", 800, entries, THERE)
+    return Source("old.pt", 800, entries, THERE)
 
 
 def state_of(**networks):
@@ -48,7 +48,7 @@ def test_layout_networks_of_other_classes_and_rows():
     old, new = layout_networks(3, rows=8), layout_networks(4)
     before = copy.deepcopy(new)
     state = state_of(**new)
-    report = "\n".join(warm_start.take(state, source(**old), HERE, CLASS_AXES))
+    report = "\n".join(take(state, source(**old), HERE, CLASS_AXES))
     for i in range(2):
         assert torch.equal(new["generator"].blocks[i].conv2.weight, old["generator"].blocks[i].conv2.weight)
         head, old_head = new["generator"].heads[i], old["generator"].heads[i]
@@ -72,7 +72,7 @@ def test_layout_networks_of_other_classes_and_rows():
 
 def test_a_permuted_table_is_no_hindrance():
     old, new = layout_networks(3), layout_networks(3)
-    warm_start.take(state_of(**new), source(**old), THERE[::-1], CLASS_AXES)
+    take(state_of(**new), source(**old), THERE[::-1], CLASS_AXES)
     z = torch.randn(2, 8)
     assert torch.allclose(new["generator"](z).flip(1), old["generator"](z), atol=1e-5)
 
@@ -80,7 +80,7 @@ def test_a_permuted_table_is_no_hindrance():
 @torch.no_grad()
 def test_spade_of_other_classes_draws_the_same_of_those_it_knows():
     old, new = spade_networks(3), spade_networks(4)
-    warm_start.take(state_of(**new), source(**old), HERE, class_axes(new["generator"]))
+    take(state_of(**new), source(**old), HERE, class_axes(new["generator"]))
     mine = torch.tensor(list(PAIRS), dtype=torch.uint8)[torch.randint(2, (2, 1, 32, 64))]
     theirs = torch.tensor(list(PAIRS.values()), dtype=torch.uint8)[mine.eq(3).long()]
     image = new["generator"].eval()(mine)
@@ -100,7 +100,7 @@ def test_a_critic_of_pixels_knows_classes_by_name():
     old, new = spade_networks(3), spade_networks(4)
     for networks, classes in ((old, 3), (new, 4)):
         networks["discriminator"] = SegmentationCritic(classes, widths=(4, 4))
-    warm_start.take(state_of(**new), source(**old), HERE, class_axes(new["generator"]))
+    take(state_of(**new), source(**old), HERE, class_axes(new["generator"]))
     mine, theirs = new["discriminator"].last, old["discriminator"].last
     for i, j in {**PAIRS, 4: 3}.items():
         assert torch.equal(mine.weight[i], theirs.weight[j]) and torch.equal(mine.bias[i], theirs.bias[j])
@@ -109,7 +109,7 @@ def test_a_critic_of_pixels_knows_classes_by_name():
 
 def test_a_style_is_no_class():
     old, new = spade_networks(3, style_dim=8), spade_networks(4, style_dim=8)
-    warm_start.take(state_of(**new), source(**old), HERE, class_axes(new["generator"]))
+    take(state_of(**new), source(**old), HERE, class_axes(new["generator"]))
     assert torch.equal(new["generator"].stem.weight, old["generator"].stem.weight)
 
 
@@ -117,7 +117,7 @@ def test_a_layer_that_does_not_fit_begins_anew_as_a_whole():
     old, new = spade_networks(3), spade_networks(3, channels=4)
     old["discriminator"] = MultiscaleDiscriminator(6, 2, strides=(2, 2, 2, 2))
     before = copy.deepcopy(new["generator"].state_dict())
-    report = warm_start.take(state_of(**new), source(**old), THERE, class_axes(new["generator"]))
+    report = take(state_of(**new), source(**old), THERE, class_axes(new["generator"]))
     for name, tensor in new["generator"].state_dict().items():  # hidden layers of modulations know no width but theirs
         assert torch.equal(tensor, (old["generator"].state_dict() if ".shared." in name else before)[name])
     middle, old_middle = (networks["discriminator"].scales[0].middle[0] for networks in (new, old))
@@ -133,7 +133,7 @@ def test_nothing_in_common_is_an_error():
     with pytest.raises(UserError, match="old.pt fits"):
         new = {"generator": LayoutGenerator(3, 2, 8, latent_dim=8, fmap_max=8)}
         other = LayoutGenerator(3, 1, 4, latent_dim=4, fmap_max=4)
-        warm_start.take(state_of(**new), source(generator=other), ["other", "classes", "only"], CLASS_AXES)
+        take(state_of(**new), source(generator=other), ["other", "classes", "only"], CLASS_AXES)
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +166,7 @@ def test_a_run_begins_there_and_is_continued_without_the_file(stage, trained, la
     assert status == 143, output
     copied.unlink()
     status, output = train(stage, larger_store, killed, "--from", trained[stage], *more)
-    assert status == 2 and "error: --start_from is" in output, output
+    assert status == 2 and "error: --from is" in output, output
     status, output = train(stage, larger_store, killed, *more)
     assert status == 0 and "beginning from" not in output, output
     assert differences(final(stage, killed), final(stage, tmp_path / "whole")) == []

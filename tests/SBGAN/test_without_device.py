@@ -30,6 +30,7 @@ STEPS = {
     "stage 1 in a fade, bf16, in parts": ("layout", [*BF16, *PARTS], 24),
     "stage 1 with R1, bf16": ("layout", ["--loss", "r1", *BF16], 0),
     "stage 1 as the released code": ("layout", ["--pixel_norm", "mean_square", "--floor", "1e-5"], 8),
+    "stage 1 with a lazy penalty": ("layout", ["--penalty_every", "2"], 8),
     "baseline": ("image", [], 24),
     "baseline in bf16": ("image", [*BF16], 24),
     "stage 2": ("spade", [], 0),

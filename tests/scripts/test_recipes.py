@@ -15,6 +15,7 @@ from SBGAN.compare import ROWS_OF_SEEDS
 from SBGAN.evaluate import EvaluationSettings
 from SBGAN.layout_stage import parse_by_resolution
 from SBGAN.settings import FinetuneSettings, LayoutSettings
+from SBGAN.train_segmenter import SegmenterSettings
 from SPADE.engine import config
 from SPADE.networks import UPSAMPLINGS
 from SPADE.settings import SpadeSettings
@@ -22,6 +23,7 @@ from SPADE.settings import SpadeSettings
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 DATA_SETS = ("toy_street", "camvid", "cityscapes", "cityscapes_25k", "ade_indoor")
 STAGES = {"stage1": LayoutSettings, "stage2": SpadeSettings, "stage3": FinetuneSettings}
+PROGRAMS = STAGES | {"segmenter": SegmenterSettings}
 NAMES = {"stage1": [], "stage2": [], "stage3": ["--layout_name", "a", "--spade_name", "b"]}
 
 
@@ -31,11 +33,11 @@ def flags(data_set, stage, program=None):
     settings = SCRIPTS / data_set / "settings.sh"
     text = subprocess.run(["bash", "-c", command, settings], check=True, capture_output=True, text=True).stdout
     given = ["--store", "s", "--name", "n", *NAMES.get(stage, []), *text.split()]
-    return config.parse(program or STAGES[stage], given)
+    return config.parse(program or PROGRAMS[stage], given)
 
 
 @pytest.mark.parametrize("data_set", DATA_SETS)
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", PROGRAMS)
 def test_settings_are_flags_of_their_program(data_set, stage):
     flags(data_set, stage)
 
@@ -52,7 +54,7 @@ def chosen(stage, images, rows, columns, classes, program=None):
     command = ["bash", "-euc", command, SCRIPTS / "folder/settings.sh", *store]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     given = ["--store", "s", "--name", "n", *NAMES.get(stage, []), *text.split()]
-    return config.parse(program or STAGES[stage], given)
+    return config.parse(program or PROGRAMS[stage], given)
 
 
 STORES = [(1, 32, 32, 2), (9, 64, 128, 3), (367, 64, 128, 12), (300, 128, 128, 150), (4377, 256, 256, 95)]
@@ -66,6 +68,7 @@ def test_chosen_numbers_fit_the_store(images, rows, columns, classes):
     assert one.max_dim in (rows // 2, 4) and one.fmap_max >= min(classes, 512) and 1 <= one.epochs <= 100
     assert min(two.niter, two.niter_decay, three.niter, three.niter_decay) >= 1
     assert two.niter + two.niter_decay <= 200 and three.niter + three.niter_decay <= 100
+    assert chosen("segmenter", images, rows, columns, classes).batch_size <= images
     assert rows % 2 ** UPSAMPLINGS[two.upsampling] == columns % 2 ** UPSAMPLINGS[two.upsampling] == 0
     assert 16 <= chosen("scoring", images, rows, columns, classes, EvaluationSettings).num_eval <= 500
 
@@ -95,7 +98,7 @@ def test_a_new_data_set_is_its_settings_and_nothing_copied(tmp_path):
     settings = made.pop("settings.sh").decode()
     folder = (SCRIPTS / "folder/settings.sh").read_text()
     assert settings.split("dataset=")[1].splitlines()[1:] == folder.split("dataset=")[1].splitlines()[1:]
-    assert made.keys() == files(SCRIPTS / "recipes").keys() == {f"{recipe}.sh" for recipe in (*TINY, "reproduce")}
+    assert made.keys() == files(SCRIPTS / "recipes").keys() == {f"{recipe}.sh" for recipe in (*TINY, *OVER_SEEDS)}
     for data_set in (*DATA_SETS, "folder"):
         found = files(SCRIPTS / data_set)
         found.pop("settings.sh")
@@ -132,11 +135,13 @@ def test_published_numbers(data_set):
     assert (two.ngf, two.ndf, two.hidden, two.d_strides) == (64, 64, 128, (2, 2, 2, 1))
 
 
+OVER_SEEDS = ("reproduce", "usefulness", "augment")
 TINY = {
     "train_progressive_seg": "--max_dim 4 --epochs 1 --epochs_at= --batch_size 8 --fmap_max 4 --latent_dim 4 "
     "--num_eval 8",
     "train_spade": "--batch_size 8 --niter_decay 1 --ngf 2 --ndf 2 --hidden 4 --num_eval 8",
     "train_finetune_end2end": "--batch_size 8 --num_eval 8",
+    "train_segmenter": "--steps 2 --batch_size 4 --enlarge 1",
     "train_progressive": "--max_dim 16 --epochs 1 --epochs_at= --batch_size 8 --fmap_max 4 --num_eval 8",
     "test_finetune_end2end": "--num_eval 8",
     "test_progressive": "--num_eval 8",

@@ -12,9 +12,9 @@ from PIL import Image, ImageSequence
 from datasets.errors import UserError
 from datasets.labels import LabelSpace
 from SBGAN import generate, load
+from SBGAN.drawing.files import walk_frames
 from SBGAN.drawing.given_layouts import read_layout, read_style
 from SBGAN.drawing.search import fits, parse_where
-from SBGAN.drawing.sheets import walk_frames
 from SBGAN.model import slerp, truncated
 from SPADE.engine.checkpoint import data_record, write_sealed
 from tests.disk import files_up_to

@@ -11,8 +11,7 @@ from datasets.files import read_label_pixels
 from datasets.labels import load_space
 from SBGAN import generate
 from SBGAN.drawing.files import FORMATS, Files, Writer
-from SBGAN.drawing.trusted import agreements, usual_surprise
-from SBGAN.pairs import PairsFolder
+from SBGAN.pairs import PairsFolder, agreements, usual_surprise
 from SPADE.pretrained import torchvision
 from SPADE.segmenter import make_segmenter
 

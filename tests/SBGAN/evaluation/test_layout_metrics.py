@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from SBGAN.evaluation.layout_metrics import class_proportions, fsd, fsd_grid, grid_proportions
+from SBGAN.discretize import class_proportions, grid_proportions
+from SBGAN.evaluation.scenes import fsd, fsd_grid
 
 
 def random_layouts(n, num_classes, height, width, seed=0):

@@ -115,3 +115,17 @@ def test_evaluations_within_a_training_that_went_back(tmp_path):
     records = report.read_records(tmp_path)
     assert records == [lines[0], lines[2], lines[3]]
     assert report.last_of(records) == lines[2] and report.last_of(records[:1]) == lines[0]
+
+
+def test_iou_of_each_class():
+    record = {
+        "scores": {
+            "generated": {"iou": {"road": 0.5, "sky": None}},
+            "floor": {},
+            "real layouts": {"iou": {"road": 1.0, "sky": 0.25}},
+        }
+    }
+    (text,) = report.iou_sections(record)
+    cells = re.findall(r"<t[hd]>(.*?)</t[hd]>", text)
+    assert cells == ["", "generated", "real layouts", "road", "0.5", "1", "sky", "", "0.25"]
+    assert report.iou_sections({"scores": {"floor": {}}}) == []
