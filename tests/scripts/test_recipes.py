@@ -225,7 +225,7 @@ def test_a_reproduction_goes_on_where_it_was(toy_store, tmp_path):
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/python").write_text(NOTING_PYTHON)
     (tmp_path / "bin/python").chmod(0o755)
-    columns = {place: {"fsd": 1.0, "swd": {"mean": 2.0}} for _, place in ROWS_OF_SEEDS.values()}
+    columns = {place: {"fsd": 1.0, "swd": {"mean": 2.0}} for _, place in ROWS_OF_SEEDS["reproduction"].values()}
     (tmp_path / "scored").write_text(json.dumps({"scores": columns}))
     places = {place: tmp_path / place for place in ("weights", "logs", "results", "notes", "scored")}
     variables = dict(places, python=sys.executable, PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}", store=toy_store)
