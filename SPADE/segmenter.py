@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.distributed.nn.functional import all_reduce
 
-from datasets.disk import sha256
 from datasets.errors import UserError
+from datasets.files import sha256
 from datasets.labels import LabelSpace
 from SPADE.engine import checkpoint
 from SPADE.engine.config import require
@@ -174,7 +174,8 @@ class Segmenter:
             self.check(output, len(batch))
             if output.is_floating_point():
                 output = at_size(output, images.shape[-2:]).clone()
-                output[:, nowhere] = -torch.inf
+                for i in nowhere:
+                    output[:, i] = -torch.inf
                 yield output
                 continue
             ids = output.view(len(batch), 1, *output.shape[-2:])
