@@ -83,6 +83,11 @@ def test_half_a_model_does_its_half(untrained):
             call()
 
 
+def test_a_walk_is_an_animation(studio, tmp_path):
+    with Image.open(studio.walk(3, 4, 2, tmp_path)) as animation:
+        assert (animation.n_frames, animation.size) == (4, (64, 64))  # there and back, layouts above images
+
+
 def refused(capsys, *flags) -> str:
     with pytest.raises(SystemExit) as stop:
         app.main([str(flag) for flag in flags])
