@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 
-from datasets.disk import replacing
 from datasets.errors import UserError, exit_on_user_error
+from datasets.files import replacing
 from SPADE.engine import config as settings
 from SPADE.engine.config import setting
 from SPADE.evaluation.scores import COLUMNS, flat_scores, left_out

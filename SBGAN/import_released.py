@@ -16,8 +16,8 @@ Examples:
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.disk import explained
 from datasets.errors import UserError, exit_on_user_error
+from datasets.files import explained
 from datasets.labels import load_space
 from datasets.packed import open_store
 from SBGAN.drawing.files import REMEDY, check_file

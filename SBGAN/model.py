@@ -78,21 +78,21 @@ class Model:
             found, wanted = ("x".join(map(str, shape[-2:])) for shape in (fixed.shape, layout.shape))
             raise UserError(f"the mask has {found} pixels, wanted {wanted} as the layout has; resize it (nearest)")
         layout, fixed = self.checked(layout, fixed), fixed[None]
-        return search.complete(self.drawing_generator, layout, fixed, range(seed, seed + num), steps)
+        return search.complete(self.scores, layout, fixed, range(seed, seed + num), steps)
 
     def invert(self, layouts, seed: int = 0, steps: int = search.STEPS):
-        """What the generator draws most like each of uint8 [N,1,H,W]: uint8 [N,1,H,W], and the share of pixels that
+        """Draws what is most like each of uint8 [N,1,H,W]: uint8 [N,1,H,W], and the share of pixels that
         agree, float [N]."""
         layouts = self.checked(layouts)
         fixed = torch.ones_like(layouts, dtype=torch.bool)
-        drawn = search.matching(self.drawing_generator, layouts, fixed, range(seed, seed + len(layouts)), steps)
+        drawn = search.matching(self.scores, layouts, fixed, range(seed, seed + len(layouts)), steps)
         return drawn, search.agreement(drawn, layouts, fixed)
 
     def shares(self, wished: dict, num: int = 8, seed: int = 0, steps: int = search.STEPS):
         """Layouts uint8 [num,1,h,w] whose classes have about the shares {name: share of the pixels}, and the shares of
         all classes that they got, float [num,C]."""
         wished = wished_shares(wished, self.label_space.names)
-        layouts = search.with_shares(self.drawing_generator, wished, range(seed, seed + num), steps)
+        layouts = search.with_shares(self.scores, wished, range(seed, seed + num), steps)
         return layouts, class_proportions(layouts, self.label_space.num_classes)
 
     def edit(self, layout, region, name: str, seed: int = 0, style=None):
@@ -127,6 +127,11 @@ class Model:
         if self.layout_generator is None:
             raise UserError("this model has no layout generator (stage 2); name one of stage 3, or render layouts")
         return self.layout_generator
+
+    @property
+    def scores(self) -> search.Scores:
+        """The scores that its layouts are searched by. Raises UserError where it draws none."""
+        return search.Scores(self.drawing_generator, class_offsets(self.drawing_generator))
 
     def layout_sizes(self) -> list[tuple[int, int]]:
         """(rows, columns) of layouts that it takes: those of the images, and those that it draws."""

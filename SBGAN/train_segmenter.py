@@ -112,15 +112,13 @@ def class_weights(split, space, power: float) -> torch.Tensor:
     """Weight of each class, float [256]: its share of pixels to the power of -power, 1 in the mean over pixels; unknown
     and what is no class weigh nothing."""
     picks = numbers_of_share(len(split), min(1, COUNTED / len(split)))
-    counts = sum(np.bincount(split.layout(i).ravel(), minlength=256) for i in picks)
-    counts = torch.from_numpy(counts).double()
+    counts = sum(np.bincount(split.layout(i).ravel(), minlength=256) for i in picks).astype(np.float64)
     counts[list(space.unknown)] = 0
     require(counts.sum() > 0, "store", "one whose training labels are all unknown", "one with classes", "mend it")
-    shares = counts / counts.sum()  # a class that is nowhere weighs as one that is at 1 of 10000 pixels
-    weights = shares.clamp(min=1e-4) ** -power
-    weights[space.num_classes :] = 0
-    weights[list(space.unknown)] = 0
-    return (weights / (weights * shares).sum()).float()
+    shares = counts / counts.sum()
+    weights = np.maximum(shares, 1e-4) ** -power  # a class that is nowhere weighs as one that 1 of 10000 pixels has
+    weights[space.num_classes :] = weights[list(space.unknown)] = 0
+    return torch.from_numpy((weights / (weights * shares).sum()).astype(np.float32))
 
 
 def augmented(images, labels, zoom: float, jitter: float):

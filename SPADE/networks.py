@@ -16,10 +16,29 @@ UPSAMPLINGS = {"normal": 5, "more": 6, "most": 7}  # SPADE's names for how often
 INTERPOLATIONS = ("nearest", "bilinear")
 
 
-class ResidualBlock(nn.Module):
-    """Two modulated convolutions and a learned shortcut where the width changes, [N,in,h,w] -> [N,out,h,w]."""
+class FixedNoise(nn.Module):
+    """Adds a normal number to each pixel, times a learned strength of each channel: [N,K,h,w] -> [N,K,h,w].
 
-    def __init__(self, in_channels, out_channels, num_classes, hidden, interpolation, plain):
+    As in StyleGAN (Karras et al., CVPR 2019, section 3.2), but drawn once and kept, so that an image depends on its
+    layout alone. Within a large area of one class there is nothing else that a texture could be made of.
+    """
+
+    def __init__(self, channels: int, height: int, width: int):
+        super().__init__()
+        self.register_buffer("noise", torch.randn(1, 1, height, width))
+        self.strength = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x):
+        return torch.addcmul(x, self.noise.to(x.dtype), self.strength.view(-1, 1, 1).to(x.dtype))
+
+
+class ResidualBlock(nn.Module):
+    """Two modulated convolutions and a learned shortcut where the width changes, [N,in,h,w] -> [N,out,h,w].
+
+    noise_size: rows and columns of the output, where noise is added to both convolutions' outputs; else None.
+    """
+
+    def __init__(self, in_channels, out_channels, num_classes, hidden, interpolation, noise_size, plain):
         super().__init__()
         middle = min(in_channels, out_channels)
         self.norm_0 = SPADENorm(in_channels, num_classes, hidden, plain)
@@ -30,6 +49,8 @@ class ResidualBlock(nn.Module):
         if self.learned_shortcut:
             self.norm_s = SPADENorm(in_channels, num_classes, hidden, plain)
             self.conv_s = SpectralConv2d(in_channels, out_channels, 1, bias=False)
+        self.noise_0 = FixedNoise(middle, *noise_size) if noise_size else nn.Identity()
+        self.noise_1 = FixedNoise(out_channels, *noise_size) if noise_size else nn.Identity()
         self.interpolation, self.plain = interpolation, plain
 
     def forward(self, x, layout, upsample: bool):
@@ -40,9 +61,9 @@ class ResidualBlock(nn.Module):
             x, upsample = F.interpolate(x, scale_factor=2, mode="nearest"), False
         moments = batch_moments(x) if self.training and not self.plain else None  # two of the norms see the same x
         shortcut = self.conv_s(self.norm_s(x, layout, upsample, moments=moments)) if self.learned_shortcut else x
-        x = self.conv_0(self.norm_0(x, layout, upsample, LEAK, moments))
+        x = self.noise_0(self.conv_0(self.norm_0(x, layout, upsample, LEAK, moments)))
         x = self.conv_1(self.norm_1(x, layout, leak=LEAK))
-        return x.add_(shortcut)
+        return self.noise_1(x.add_(shortcut))
 
 
 class SPADEGenerator(nn.Module):
@@ -56,6 +77,7 @@ class SPADEGenerator(nn.Module):
         hidden: int = 128,  # width of the modulations' hidden layer
         style_dim: int = 0,  # > 0: start from a style vector instead of from the layout
         interpolation: str = "nearest",  # of features where they are doubled, as published; one of INTERPOLATIONS
+        noise: bool = False,  # FixedNoise in every block
         gain: float = 0.02,  # of the initial weights: nothing that a trained generator would need to know
         plain: bool = False,  # operations as PyTorch has them, for exports and to compare with; one process
         neighbourhoods_on: tuple[str, ...] = ("cpu",),  # types of devices where hard layouts become neighbourhoods
@@ -70,6 +92,7 @@ class SPADEGenerator(nn.Module):
             hidden=hidden,
             style_dim=style_dim,
             interpolation=interpolation,
+            noise=noise,
         )
         if upsamplings not in UPSAMPLINGS.values() or height % 2**upsamplings or width % 2**upsamplings:
             raise ValueError(f"{upsamplings} upsamplings do not lead to an image of {height}x{width}")
@@ -83,13 +106,16 @@ class SPADEGenerator(nn.Module):
         else:
             self.stem = nn.Conv2d(num_classes, start, 3, padding=1)
 
-        def block(in_multiple, out_multiple):
+        def block(in_multiple, out_multiple, doublings):
             widths = in_multiple * channels // 2, out_multiple * channels // 2
-            return ResidualBlock(*widths, num_classes, hidden, interpolation, plain)
+            noise_size = [side << doublings for side in self.start_size] if noise else None
+            return ResidualBlock(*widths, num_classes, hidden, interpolation, noise_size, plain)
 
-        self.head, self.mid_0, self.mid_1 = block(32, 32), block(32, 32), block(32, 32)
+        after = 1 + (upsamplings > 5)  # doublings, before `ups`
+        self.head, self.mid_0, self.mid_1 = block(32, 32, 0), block(32, 32, 1), block(32, 32, after)
         widths = [32, 16, 8, 4, 2] + ([1] if upsamplings == 7 else [])  # in halves of `channels`
-        self.ups = nn.ModuleList([block(a, b) for a, b in zip(widths, widths[1:], strict=False)])
+        pairs = zip(widths, widths[1:], strict=False)
+        self.ups = nn.ModuleList([block(a, b, after + i) for i, (a, b) in enumerate(pairs, 1)])
         self.to_rgb = nn.Conv2d(widths[-1] * channels // 2, 3, 3, padding=1)
         initialise(self, gain)
 

@@ -21,8 +21,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from datasets.disk import replacing, sha256
 from datasets.errors import UserError
+from datasets.files import replacing, sha256
 
 try:
     import torchvision

@@ -75,6 +75,9 @@ class SpadeSettings(ImageScores, RealPairLosses, WarmStart, RunSettings):
         "of what is doubled: nearest, as published, or bilinear, against lines along the coarse grid",
         INTERPOLATIONS,
     )
+    noise: bool = setting(
+        False, "fixed noise in the generator's blocks, of learned strength, for textures of large areas"
+    )
     critic: str = setting(
         "patch", "judges patches, or (segmentation) which class each pixel shows, without feature matching", CRITICS
     )

@@ -51,6 +51,7 @@ def make_networks(config: SpadeSettings, store, device) -> dict:
             hidden=config.hidden,
             style_dim=config.style_dim if config.use_vae else 0,
             interpolation=config.interpolation,
+            noise=config.noise,
             gain=config.init_gain,
         ),
     }

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from datasets.disk import explained, replacing
 from datasets.errors import Parser, UserError, exit_on_user_error, number
 from datasets.examine import Examination, examine_folders, examine_store
+from datasets.files import explained, replacing
 from datasets.labels import load_space
 from datasets.packing import available_cores
 from datasets.page import Html, embedded, escape, figure, page, paragraph, section, table

@@ -1,4 +1,4 @@
-"""Reading image and label files, with one sentence for everything that can be wrong with them.
+"""Files: pictures and labels are read, with one sentence for everything that can be wrong; others are written whole.
 
 Both sides of a pair are held to one rule: a picture is upright and opaque as it is stored. Programs differ in what they
 make of orientation tags and of transparency, and a pair whose halves are read in two ways does not fit.
@@ -7,6 +7,8 @@ make of orientation tags and of transparency, and a pair whose halves are read i
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import os
 import struct
 import warnings
 import zlib
@@ -262,3 +264,55 @@ def _reporting(path: Path):
         raise UserError(
             f"{path}: unreadable, empty, truncated or not a picture ({error}); replace it or remove the pair"
         ) from None
+
+
+# --- Writing: files that are whole or not there, and what the system says against them ---
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path, durable: bool = False, shared: bool = False, ending: str | None = None):
+    """Yields a name beside `path` to write to. Without an error that file takes the place of `path`, else it goes.
+
+    durable: on the disk before it does so, and the new name too; shared: several processes may write this file at once.
+    ending: of that name; by default that of `path`, because libraries take from it what to write.
+    """
+    path = Path(path)
+    own = f"{os.getpid()}." if shared else ""
+    temporary = path.with_name(f".{path.stem}.{own}partial{path.suffix if ending is None else ending}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        if durable:
+            _sync(temporary)
+        os.replace(temporary, path)
+        if durable:
+            _sync(path.parent)  # a rename is on the disk when its folder is
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def explained(path: str | Path, remedy: str):
+    """Turns what the system says against writing `path` into one sentence, which ends with what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror or error}); {remedy}") from error
+
+
+def sha256(path: Path) -> str:
+    """64 hex digits of a file's content"""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -6,23 +6,15 @@ Examples:
 """
 
 import argparse
+import functools
 import signal
 import sys
 from pathlib import Path
 
 from datasets.errors import Parser, UserError, exit_on_user_error
-from datasets.packing import available_cores, check_size, pack
-from datasets.sources import ade_indoor, camvid, cityscapes, folder, subset, toy_street
-
-SOURCES = {
-    "ade_indoor": ade_indoor.SOURCE,
-    "camvid": camvid.SOURCE,
-    "cityscapes": cityscapes.SOURCE,
-    "cityscapes_25k": cityscapes.SOURCE_25K,
-    "folder": folder.SOURCE,
-    "subset": subset.SOURCE,
-    "toy_street": toy_street.SOURCE,
-}
+from datasets.packed import Split, open_store, share_of
+from datasets.packing import Entry, Item, Plan, Source, available_cores, check_size, pack
+from datasets.sources import ade_indoor, camvid, cityscapes, folder, toy_street
 
 
 def make_parser() -> Parser:
@@ -62,6 +54,66 @@ def main(argv=None) -> None:
 def exit_on_signal(number, frame) -> None:
     """Ends as by an exception, so that what is half-written is removed on the way out."""
     sys.exit(128 + number)
+
+
+# --- A share of a store, as a store of its own ---
+
+SUBSET = """A share of a packed store's training pairs, as a store of its own: what few labels would have left.
+
+The pairs are spread evenly over the training split, as `python -m SBGAN.train_segmenter --share` takes them, and each
+is drawn so many times as often that an epoch is as long as the store's: the same settings then make as many steps. The
+other splits are the store's.
+"""
+
+
+def add_subset_arguments(parser):
+    parser.add_argument("--store", required=True, help="the packed store")
+    parser.add_argument("--share", type=float, required=True, help="of its training pairs, above 0 and at most 1")
+    parser.set_defaults(aspect=None)
+
+
+def plan_subset(args) -> Plan:
+    if not 0 < args.share <= 1:
+        raise UserError(f"--share {args.share:g}: no share; use a number above 0 and at most 1")
+    store = open_store(args.store)
+    for flag, own in (("height", store.height), ("width", store.width)):
+        if getattr(args, flag) not in (None, own):
+            raise UserError(f"--{flag} {getattr(args, flag)}: the store has {own}; leave it out")
+    splits = {name: share_of(split, args.share if name == "train" else 1) for name, split in store.splits.items()}
+    often = {name: round(len(store[name]) / len(split)) for name, split in splits.items()}
+    items = {
+        name: [
+            Item(Entry(split.names[i], *split.size(i), split.weights[i] * often[name]), (name, i))
+            for i in range(len(split))
+        ]
+        for name, split in splits.items()
+    }
+    load = functools.partial(load_stored, store=Path(args.store), share=args.share)
+    return Plan(store.name, store.label_space, store.height, store.width, store.reference, items, load)
+
+
+def load_stored(item: Item, store: Path, share: float):
+    """image uint8 [h,w,3], train ids uint8 [h,w]"""
+    split, i = item.source
+    pairs = opened(store, split, share if split == "train" else 1)
+    return pairs.image(i).transpose(1, 2, 0), pairs.layout(i)
+
+
+@functools.cache
+def opened(store: Path, split: str, share: float) -> Split:
+    """Once in each worker."""
+    return share_of(open_store(store)[split], share)
+
+
+SOURCES = {
+    "ade_indoor": ade_indoor.SOURCE,
+    "camvid": camvid.SOURCE,
+    "cityscapes": cityscapes.SOURCE,
+    "cityscapes_25k": cityscapes.SOURCE_25K,
+    "folder": folder.SOURCE,
+    "subset": Source(SUBSET, add_subset_arguments, plan_subset),
+    "toy_street": toy_street.SOURCE,
+}
 
 
 if __name__ == "__main__":

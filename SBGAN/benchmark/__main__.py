@@ -27,8 +27,8 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from datasets.disk import replacing
 from datasets.errors import UserError, exit_on_user_error
+from datasets.files import replacing
 from SBGAN.benchmark.cases import CASES, FORMS, Sizes, load_pairs
 from SPADE.engine import config as settings
 from SPADE.engine.config import require, setting

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from datasets import disk
+from datasets import files as disk
 from datasets.errors import UserError
 from datasets.labels import colourise, load_space
 from SBGAN.discretize import resize

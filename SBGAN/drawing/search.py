@@ -15,6 +15,7 @@ import torch
 
 from datasets.errors import UserError
 from SBGAN.discretize import HardSample, argmax, class_proportions, resize
+from SBGAN.networks import LayoutGenerator
 from SBGAN.shares import with_the_rest
 from SPADE.engine.config import require
 from SPADE.engine.images import latents
@@ -24,12 +25,12 @@ AT_ONCE = 32  # starts that are drawn together
 REACH = dict(moved_blocks=3, penalty=1.0)  # of the search for fixed pixels
 STEPS = 80
 TYPICAL = 0.1  # of the search for shares
-LATENT_RATE, OFFSET_RATE = 0.1, 0.05  # of Adam; both move what has mean square 1, and fall to 0 as a cosine
+LATENT_RATE, FEATURE_RATE = 0.1, 0.05  # of Adam; both move what has mean square 1, and fall to 0 as a cosine
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a search met that was cheapest."""
+    """The cheapest that a search has met."""
 
     log_probabilities: torch.Tensor  # [N,C,h,w]
     cost: torch.Tensor  # [N]
@@ -40,7 +41,7 @@ class Found:
         return argmax(self.log_probabilities).cpu()
 
     def or_cheaper(self, other: "Found") -> "Found":
-        """For each row the cheaper of both."""
+        """The cheaper of both for each row."""
         rows = other.cost < self.cost
         return Found(
             torch.where(rows[:, None, None, None], other.log_probabilities, self.log_probabilities),
@@ -48,20 +49,30 @@ class Found:
         )
 
 
-def log_probabilities(generator, z, offsets=(), told=None):
-    """Layouts of latents [N,latent_dim] at full resolution, [N,C,h,w].
+@dataclass(frozen=True)
+class Scores:
+    """Latents -> what arg-max makes layouts of, as log-probabilities."""
 
-    offsets: to the features of the first blocks; told: class shares [N,C], for a generator that is told them.
-    """
-    x = z
-    for i, block in enumerate(generator.blocks):
-        x = block(x) if i else block(x, told)  # [N,K,4*2^i,aspect*4*2^i]
-        if i < len(offsets):
-            x = x + offsets[i]
-    return generator.heads[-1](x).float().log_softmax(1)
+    generator: LayoutGenerator
+    class_offsets: torch.Tensor | None = None  # [C], added to the classes' log-probabilities: see `share_offsets`
+
+    def __call__(self, z, moved=(), told=None):
+        """z [N,latent_dim] -> [N,C,h,w] at full resolution.
+
+        moved: offsets to the features of the first blocks; told: class shares [N,C], for a generator that is told them.
+        """
+        x = z
+        for i, block in enumerate(self.generator.blocks):
+            x = block(x) if i else block(x, told)  # [N,K,4*2^i,aspect*4*2^i]
+            if i < len(moved):
+                x = x + moved[i]
+        x = self.generator.heads[-1](x).float()
+        if self.class_offsets is not None:
+            x = x + self.class_offsets.view(-1, 1, 1)
+        return x.log_softmax(1)
 
 
-def no_offsets(generator, num: int, blocks: int) -> list:
+def unmoved_features(generator, num: int, blocks: int) -> list:
     """Zeros like the features after each of the first blocks."""
     aspect = generator.arguments["aspect"]
     biases = [block.conv2.bias for block in generator.blocks[:blocks]]
@@ -73,14 +84,14 @@ def on_sphere(z):
     return z * (math.sqrt(z.shape[1]) / z.norm(dim=1, keepdim=True))
 
 
-def best_starts(generator, cost, targets, seeds, starts: int, told=None):
-    """For each target the cheapest of so many latents of its seed, [N,D]. told: see `log_probabilities`."""
+def best_starts(scores: Scores, cost, targets, seeds, starts: int, told=None):
+    """The cheapest of so many latents of its seed for each target, [N,D]. told: see `Scores`."""
     numbers = [(seed * starts + i) % 2**63 for seed in seeds for i in range(starts)]
-    z = latents(numbers, generator.latent_dim, targets.device)
+    z = latents(numbers, scores.generator.latent_dim, targets.device)
     each = torch.arange(len(seeds), device=z.device).repeat_interleave(starts)  # the target of each
     with torch.no_grad():
         costs = torch.cat([
-            cost(log_probabilities(generator, some, told=None if told is None else told[of]), targets[of])
+            cost(scores(some, told=None if told is None else told[of]), targets[of])
             for some, of in zip(z.split(AT_ONCE), each.split(AT_ONCE), strict=True)
         ])  # fmt: skip
     cheapest = costs.view(-1, starts).argmin(1) + torch.arange(len(seeds), device=z.device) * starts
@@ -88,7 +99,7 @@ def best_starts(generator, cost, targets, seeds, starts: int, told=None):
 
 
 def search(
-    generator,
+    scores: Scores,
     cost,  # log-probabilities [N,C,h,w], targets [N,...] -> [N]
     targets,  # [N,...]: one for each layout that is wanted
     seeds,  # and as many seeds, each of the latents that its target is searched for from
@@ -99,34 +110,34 @@ def search(
     typical: float = 0.0,  # weight of 1 - cos of the angle between a latent and its start, a draw of the prior
     told=None,  # class shares [N,C], for a generator that is told them
 ) -> Found:
-    start = best_starts(generator, cost, targets, seeds, starts, told)
-    with frozen(generator), torch.enable_grad():
+    start = best_starts(scores, cost, targets, seeds, starts, told)
+    with frozen(scores.generator), torch.enable_grad():
         z = start.clone().requires_grad_()
-        offsets = [zeros.requires_grad_() for zeros in no_offsets(generator, len(z), moved_blocks)]
-        moved = [(z, LATENT_RATE)] + [(offset, OFFSET_RATE) for offset in offsets]
-        optimizer = torch.optim.Adam([{"params": [value], "lr": rate} for value, rate in moved], betas=(0.9, 0.99))
+        moved = [zeros.requires_grad_() for zeros in unmoved_features(scores.generator, len(z), moved_blocks)]
+        parameters = [{"params": [z], "lr": LATENT_RATE}, *({"params": [value], "lr": FEATURE_RATE} for value in moved)]
+        optimizer = torch.optim.Adam(parameters, betas=(0.9, 0.99))
         falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
-        scores = log_probabilities(generator, z, offsets, told)
-        costs = cost(scores, targets)  # [N]
-        best = Found(scores.detach(), costs.detach())
+        drawn = scores(z, moved, told)
+        costs = cost(drawn, targets)  # [N]
+        best = Found(drawn.detach(), costs.detach())
         for _ in range(steps):
             paid = typical * (1 - torch.cosine_similarity(z, start))
-            for offset in offsets:
-                paid = paid + penalty * offset.square().mean((1, 2, 3))
+            for value in moved:
+                paid = paid + penalty * value.square().mean((1, 2, 3))
             optimizer.zero_grad()
             (costs + paid).sum().backward()
             optimizer.step()
             falling.step()
             with torch.no_grad():
                 z.copy_(on_sphere(z))
-            scores = log_probabilities(generator, z, offsets, told)
-            costs = cost(scores, targets)
-            best = best.or_cheaper(Found(scores.detach(), costs.detach()))
+            drawn = scores(z, moved, told)
+            costs = cost(drawn, targets)
+            best = best.or_cheaper(Found(drawn.detach(), costs.detach()))
     return best
 
 
 def fixed_counts(layouts, fixed, num_classes: int, rows: int, columns: int):
-    """How many fixed pixels of each class fall on each pixel of a coarser layout, float [N,C,rows,columns].
+    """Counts the fixed pixels of each class that fall on each pixel of a coarser layout, float [N,C,rows,columns].
 
     layouts: train ids uint8 [N,1,H,W]; fixed: bool [N,1,H,W]. Which pixel falls where is that of nearest resizing.
     """
@@ -154,7 +165,7 @@ def misplaced(log_probabilities, wished):
     return torch.where(wished.isnan(), 0.0, shares - wished.nan_to_num()).abs().sum(1)
 
 
-def complete(generator, layout, fixed, seeds, steps: int):
+def complete(scores: Scores, layout, fixed, seeds, steps: int):
     """Layouts that keep the fixed pixels and are likely elsewhere: uint8 [N,1,H,W]; float [N], see `agreement`.
 
     layout: train ids uint8 [1,1,H,W], whatever they are where fixed, bool [1,1,H,W], is False.
@@ -166,16 +177,17 @@ def complete(generator, layout, fixed, seeds, steps: int):
             f"free; {'free some, or invert the layout' if count else 'draw something'}"
         )
     alike = [tensor.expand(len(seeds), -1, -1, -1) for tensor in (layout, fixed)]
-    drawn = matching(generator, *alike, seeds, steps)
+    drawn = matching(scores, *alike, seeds, steps)
     return torch.where(fixed, layout, drawn), agreement(drawn, layout, fixed)
 
 
-def matching(generator, layouts, fixed, seeds, steps: int):
-    """For each of uint8 [N,1,H,W] what the generator draws most like it where it is fixed, bool [N,1,H,W]."""
-    classes, rows, aspect = (generator.arguments[key] for key in ("out_channels", "max_resolution", "aspect"))
+def matching(scores: Scores, layouts, fixed, seeds, steps: int):
+    """Draws what is most like each of uint8 [N,1,H,W] where it is fixed, bool [N,1,H,W]."""
+    arguments = scores.generator.arguments
+    classes, rows, aspect = (arguments[key] for key in ("out_channels", "max_resolution", "aspect"))
     counts = fixed_counts(layouts, fixed, classes, rows, rows * aspect)  # [N,C,h,w]
-    device = next(generator.parameters()).device
-    found = search(generator, cross_entropy, counts.to(device), seeds, steps=steps, **REACH)
+    device = next(scores.generator.parameters()).device
+    found = search(scores, cross_entropy, counts.to(device), seeds, steps=steps, **REACH)
     return resize(found.layouts, *layouts.shape[2:])
 
 
@@ -184,15 +196,16 @@ def agreement(drawn, layouts, fixed):
     return ((drawn == layouts) & fixed).sum((1, 2, 3)) / fixed.sum((1, 2, 3))
 
 
-def with_shares(generator, wished, seeds, steps: int):
+def with_shares(scores: Scores, wished, seeds, steps: int):
     """Layouts uint8 [N,1,h,w], one for each seed, whose classes have nearly the shares wished, see `misplaced`, [C].
 
     A generator that is told shares is told these; where any will do, what its latents draw.
     """
+    generator = scores.generator
     wished = wished.to(next(generator.parameters()).device).expand(len(seeds), -1)  # [N,C]
     drawn = generator.shares_of(latents(seeds, generator.latent_dim, wished.device))  # [N,C], or None
     told = None if drawn is None else with_the_rest(wished, drawn)
-    return search(generator, misplaced, wished, seeds, steps=steps, typical=TYPICAL, told=told).layouts
+    return search(scores, misplaced, wished, seeds, steps=steps, typical=TYPICAL, told=told).layouts
 
 
 # --- Class shares that a person asks for, in words: 'car>0.05,sky<=0.3' to choose by, 'car=0.1' to steer to ---

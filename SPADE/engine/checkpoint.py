@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 
-from datasets.disk import replacing
 from datasets.errors import UserError
+from datasets.files import replacing
 from datasets.packed import Store, open_store
 from SPADE.engine.device import place
 

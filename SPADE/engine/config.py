@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args, get_type_hints
 
-from datasets.disk import replacing
 from datasets.errors import Parser, Range, Switch, UserError
+from datasets.files import replacing
 from SPADE.engine.device import PRECISIONS
 from SPADE.engine.distributed import launched_processes
 

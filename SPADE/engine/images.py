@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from datasets.disk import replacing
+from datasets.files import replacing
 from datasets.reader import in_order
 from SPADE.engine.device import evaluating
 

@@ -12,7 +12,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tqdm import tqdm
 
-from datasets.disk import replacing
+from datasets.files import replacing
 from SPADE.engine.distributed import rank
 
 

@@ -17,8 +17,8 @@ import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from datasets.disk import explained, replacing
 from datasets.errors import UserError
+from datasets.files import explained, replacing
 from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
 from SPADE.engine.config import RunSettings, reconcile, require

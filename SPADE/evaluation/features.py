@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from datasets.disk import sha256
 from datasets.errors import UserError
+from datasets.files import sha256
 from SPADE.engine.config import require
 from SPADE.engine.distributed import from_first, rank
 from SPADE.pretrained import (

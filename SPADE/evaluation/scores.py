@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from datasets.disk import explained, replacing
+from datasets.files import explained, replacing
 from datasets.reader import in_order, layouts_in_order
 from SPADE.engine.distributed import from_first, rank, shared_out
 from SPADE.engine.images import render

@@ -71,7 +71,7 @@ def test_steps(toy_store, tmp_path, part):
 
 def test_drawing_and_scoring():
     found = in_its_own_process("drawing")
-    assert len(found) == 7 and not any(found.values()), "\n\n".join(filter(None, found.values()))
+    assert len(found) == 8 and not any(found.values()), "\n\n".join(filter(None, found.values()))
 
 
 def test_each_kind_of_mistake_is_seen():
@@ -181,12 +181,14 @@ def drawing(device):
     from faked_device import Watching, faked
 
     import SBGAN.evaluation.copies as copies
+    from datasets.labels import load_space
     from SBGAN.model import draw_images, draw_layouts, truncated
     from SBGAN.networks import ImageGenerator, LayoutGenerator
     from SPADE.engine.device import autocast, place
     from SPADE.engine.images import render
     from SPADE.evaluation import features
     from SPADE.networks import SPADEGenerator
+    from SPADE.segmenter import SegmentationNetwork, segmenter_of
 
     sizes = dict(aspect=2, max_resolution=16, fmap_max=8, latent_dim=4)
 
@@ -215,6 +217,13 @@ def drawing(device):
         found = features.extract_features(lambda x: network(x)[0], torch.zeros(3, 3, 32, 64).byte(), 2, device)
         assert found.shape == (3, 2048) and found.device.type == "cpu"
 
+    def segmenter():
+        space, network = load_space("toy_street"), place(SegmentationNetwork(11), device).eval()
+        found = segmenter_of(network, space, "a network", "of no file")
+        images, layouts = torch.zeros(3, 3, 32, 64).byte(), torch.zeros(3, 1, 32, 64).byte()
+        assert found.predict(images, device).device.type == "cpu"
+        assert found.surprise(images, layouts, device).shape == (3, 1, 32, 64)
+
     def nearest():
         samples, items = torch.zeros(2, 1, 8, 16).byte().to(device), torch.zeros(3, 1, 8, 16).byte().to(device)
         assert copies.nearest(samples, [items], copies.layout_distances).distance.device.type == device.type
@@ -227,6 +236,7 @@ def drawing(device):
 
     cases = {"layouts": [layouts], "images of noise": [images], "SPADE": [spade], "with styles": [spade, 4]}
     cases |= {"SPADE in bf16": [spade, 0, "bf16"], "the extractor's path": [inception], "the copy check": [nearest]}
+    cases |= {"a segmenter": [segmenter]}
     return {name: partial(inside, *of) for name, of in cases.items()}
 
 

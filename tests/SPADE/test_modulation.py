@@ -201,14 +201,16 @@ def generator_gradients(generator, labels, norm_semantics, weights):
     return image.detach(), semantics.grad, gradients
 
 
-@pytest.mark.parametrize("upsamplings, interpolation", [(5, "nearest"), (6, "nearest"), (5, "bilinear")])
-def test_the_whole_generator(form, toy_store, upsamplings, interpolation):
+@pytest.mark.parametrize(
+    "upsamplings, interpolation, noise", [(5, "nearest", False), (6, "nearest", True), (5, "bilinear", True)]
+)
+def test_the_whole_generator(form, toy_store, upsamplings, interpolation, noise):
     """Hard labels for the normalisations, a gradient through the stem alone."""
     split = open_store(toy_store)["train"]
     labels = layouts_in_order(split, 0, 2, split.height)  # [2,1,32,64]
     torch.manual_seed(2)
     height, width = 64, 128  # of the image: labels are enlarged for the last blocks
-    how = dict(channels=2, upsamplings=upsamplings, hidden=8, interpolation=interpolation)
+    how = dict(channels=2, upsamplings=upsamplings, hidden=8, interpolation=interpolation, noise=noise)
     generator = SPADEGenerator(CLASSES, height, width, **how).double()
     for parameter in generator.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
@@ -261,7 +263,7 @@ def test_interpolation_within_a_block(layouts, learned_shortcut):
     """As if the features had been doubled before the block, by weights that bilinear interpolation has."""
     labels = layouts["street"]  # [1,1,16,32]
     torch.manual_seed(3)
-    block = ResidualBlock(3, 4 if learned_shortcut else 3, CLASSES, 5, "bilinear", plain=False).double()
+    block = ResidualBlock(3, 4 if learned_shortcut else 3, CLASSES, 5, "bilinear", None, plain=False).double()
     layout = one_hot(labels, CLASSES).double()
     x = torch.randn(1, 3, HEIGHT // 2, WIDTH // 2, dtype=torch.float64)
     padded, doubled = F.pad(x, (1, 1, 1, 1), mode="replicate"), torch.empty(1, 3, HEIGHT, WIDTH, dtype=torch.float64)
@@ -276,3 +278,24 @@ def test_interpolation_within_a_block(layouts, learned_shortcut):
     block.eval()
     with torch.no_grad():
         check(block(x, layout, upsample=True), block(doubled, layout, upsample=False), 1e-12)
+
+
+def test_noise_is_added_to_both_convolutions_outputs(layouts):
+    torch.manual_seed(4)
+    block = ResidualBlock(3, 4, CLASSES, 5, "nearest", (HEIGHT, WIDTH), plain=False).double().eval()
+    layout = one_hot(layouts["eight streets"][:2], CLASSES).double()
+    x = torch.randn(2, 3, HEIGHT, WIDTH, dtype=torch.float64)
+    with torch.no_grad():
+        without = block(x, layout, upsample=False)  # its strength is 0 at first
+        block.noise_1.strength[2] = 0.5
+        changed = block(x, layout, upsample=False) - without
+        check(changed[:, 2], 0.5 * block.noise_1.noise[:, 0].expand(2, -1, -1), 1e-12)
+        assert changed[:, [0, 1, 3]].abs().max() == 0
+
+        block.noise_1.strength[:], block.noise_0.strength[1] = 0, 0.5
+        hidden = block.conv_0(block.norm_0(x, layout, leak=0.2))
+        hidden[:, 1] += 0.5 * block.noise_0.noise[0, 0]
+        wanted = block.conv_1(block.norm_1(hidden, layout, leak=0.2)) + block.conv_s(block.norm_s(x, layout))
+        check(block(x, layout, upsample=False), wanted, 1e-12)
+    block.train()(x, layout, upsample=False).square().sum().backward()
+    assert block.noise_0.strength.grad.abs().min() > 0 and block.noise_1.strength.grad.abs().min() > 0

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from datasets.disk import replacing, sha256
+from datasets.files import replacing, sha256
 
 
 @pytest.mark.parametrize("durable", [False, True])

@@ -1,14 +1,17 @@
 """The recipes: their numbers, where they run, and what they pass on."""
 
+import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from SBGAN.compare import ROWS_OF_SEEDS
 from SBGAN.evaluate import EvaluationSettings
 from SBGAN.layout_stage import parse_by_resolution
 from SBGAN.settings import FinetuneSettings, LayoutSettings
@@ -203,6 +206,48 @@ def test_a_few_pictures_of_ones_own_through_all_stages(pairs, tmp_path):
         done = run("folder", script, "--source", tmp_path, *flags, cwd=tmp_path, height=32, **places)
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "results/folder_finetune/scores.json").is_file()
+
+
+# In python's place: a program is noted and leaves what comes of it, but one that is to fail; all else is python's.
+NOTING_PYTHON = """#!/bin/bash
+[[ "$1 $2" == "-m S"* && "$2" != *compare ]] || exec "$python" "$@"
+while [ $# -gt 0 ]; do
+    case "$1" in -m) program=$2 ;; --name) name=$2 ;; --results) results=$2 ;; esac
+    shift
+done
+if [ "$name" = "$fails" ]; then echo "no space left" >&2; exit 1; fi
+echo "$program $name" >>"$notes"
+[[ "$program" != *evaluate ]] || { mkdir -p "$results/$name"; cp "$scored" "$results/$name/scores.json"; }
+"""
+
+
+def test_a_reproduction_goes_on_where_it_was(toy_store, tmp_path):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python").write_text(NOTING_PYTHON)
+    (tmp_path / "bin/python").chmod(0o755)
+    columns = {place: {"fsd": 1.0, "swd": {"mean": 2.0}} for _, place in ROWS_OF_SEEDS["reproduction"].values()}
+    (tmp_path / "scored").write_text(json.dumps({"scores": columns}))
+    places = {place: tmp_path / place for place in ("weights", "logs", "results", "notes", "scored")}
+    variables = dict(places, python=sys.executable, PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}", store=toy_store)
+    stopped = run("toy_street", "reproduce", cwd=tmp_path, seeds="0 1", fails="toy_street_seed1_control", **variables)
+    assert stopped.returncode != 0 and "toy_street_seed1_control failed" in stopped.stderr
+    assert "no space left" in stopped.stderr and not (tmp_path / "results/toy_street_reproduction.md").exists()
+
+    first = (tmp_path / "notes").read_text().splitlines()
+    (tmp_path / "notes").unlink()
+    done = run("toy_street", "reproduce", cwd=tmp_path, seeds="0 1", fails="", **variables)
+    assert done.returncode == 0, done.stderr
+    second = (tmp_path / "notes").read_text().splitlines()
+    tests = [f"_seed{seed}_{ending}" for seed in (0, 1) for ending in ("image", "control", "finetune")]
+    scored = [[line for line in lines if ".evaluate" in line] for lines in (first, second)]
+    assert [line.split("toy_street")[1] for lines in scored for line in lines] == tests  # each once
+    trained = {
+        f"toy_street_seed{seed}_{e}" for seed in (0, 1) for e in ("layout", "image", "spade", "control", "finetune")
+    }
+    assert {line.split()[1] for line in second if ".evaluate" not in line} == trained  # those that are done find it so
+    result = json.loads((tmp_path / "results/toy_street_reproduction.json").read_text())
+    assert result["seeds"] == ["0", "1"] and result["rows"]["control"]["fsd"]["values"] == [1.0, 1.0]
+    assert "| fine-tuned - control |" in (tmp_path / "results/toy_street_reproduction.md").read_text()
 
 
 def test_a_store_that_is_not_there_needs_a_source(tmp_path):

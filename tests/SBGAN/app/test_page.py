@@ -74,10 +74,21 @@ def element(driver, selector):
     return wait_for(lambda: driver.find_element("css selector", selector))
 
 
+def in_view(driver, selector):
+    """The element, once nothing moves it any more."""
+    found, places = element(driver, selector), []
+    driver.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", found)
+
+    def rests():
+        places.append(driver.execute_script("return JSON.stringify(arguments[0].getBoundingClientRect())", found))
+        return len(places) > 3 and len(set(places[-4:])) == 1
+
+    wait_for(rests)
+    return found
+
+
 def click(driver, selector):
-    found = element(driver, selector)
-    driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", found)
-    found.click()
+    in_view(driver, selector).click()
 
 
 def canvas(driver, space) -> np.ndarray:
@@ -97,8 +108,7 @@ def choose_class(driver, name: str):
 def drag(driver, tool: str, start, stop):
     """Uses a tool from one pixel (row, column) to another."""
     click(driver, f"#canvas [data-tool={tool}]")
-    surface = element(driver, "#canvas canvas")
-    driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", surface)
+    surface = in_view(driver, "#canvas canvas")
     size = surface.size
     places = [((c + 0.5) * size["width"] / 64 - size["width"] / 2, (r + 0.5) * size["height"] / 32 - size["height"] / 2)
               for r, c in (start, stop)]  # fmt: skip

@@ -8,7 +8,7 @@ from datasets.errors import UserError
 from SBGAN import load
 from SBGAN.drawing import search
 from SBGAN.drawing.search import parse_shares, wished_shares
-from SBGAN.model import draw_layouts
+from SBGAN.model import class_offsets, draw_layouts, layouts_of
 from SBGAN.networks import LayoutGenerator
 
 
@@ -26,6 +26,10 @@ def generator():
 def model(untrained):
     torch.manual_seed(1)
     return load(untrained.joined(name="finetune_21.pt"), device="cpu")
+
+
+def scores_of(generator):
+    return search.Scores(generator, class_offsets(generator))
 
 
 def left_half(height, width):
@@ -62,14 +66,16 @@ def test_misplaced_counts_pixels_of_the_layout_that_is_drawn():
 def test_offsets_of_zero_change_nothing(generator):
     z = torch.randn(2, 16)
     for blocks in range(4):
-        drawn = search.log_probabilities(generator, z, search.no_offsets(generator, 2, blocks))
-        assert torch.equal(drawn, generator(z))
+        drawn = search.Scores(generator)(z, search.unmoved_features(generator, 2, blocks))
+        assert torch.allclose(drawn, generator(z), atol=1e-6)
+    scores = scores_of(generator)
+    assert torch.equal(search.argmax(scores(z)), layouts_of(generator, z))
 
 
 def test_the_start_is_the_cheapest_of_its_group(generator):
     targets = torch.zeros(3, 5)
     targets[:, 1] = 1
-    found = search.search(generator, search.misplaced, targets, range(2, 5), starts=10, steps=0)
+    found = search.search(scores_of(generator), search.misplaced, targets, range(2, 5), starts=10, steps=0)
     layouts = draw_layouts(generator, range(20, 50))
     by_hand = (F.one_hot(layouts[:, 0].long(), 5).float().mean((1, 2)) - targets[0]).abs().sum(1).view(3, 10)
     assert torch.allclose(found.cost, by_hand.min(1).values, atol=1e-6)
@@ -80,14 +86,14 @@ def test_the_start_is_the_cheapest_of_its_group(generator):
 def test_layouts_that_it_drew_come_back(generator):
     drawn = draw_layouts(generator, range(4000, 4003))
     fixed = torch.ones_like(drawn, dtype=torch.bool)
-    back = search.agreement(search.matching(generator, drawn, fixed, range(3), 40), drawn, fixed)
+    back = search.agreement(search.matching(scores_of(generator), drawn, fixed, range(3), 40), drawn, fixed)
     nearest = (draw_layouts(generator, range(300))[:, 0] == drawn).float().mean((2, 3)).max(1).values
     assert (back > 0.95).all() and (back > nearest).all(), (back, nearest)
 
 
 def test_shares_are_met_better_than_by_choosing(generator):
     wished = wished_shares({"b": 0.2, "d": 0.2}, "abcde")
-    layouts = search.with_shares(generator, wished, range(3), 40)
+    layouts = search.with_shares(scores_of(generator), wished, range(3), 40)
     shares = F.one_hot(layouts[:, 0].long(), 5).float().mean((1, 2))
     starts = F.one_hot(draw_layouts(generator, range(96))[:, 0].long(), 5).float().mean((1, 2))  # 32 for each
 
