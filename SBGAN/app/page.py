@@ -195,7 +195,7 @@ def make_page(studio: Studio, title: str) -> gr.Blocks:
 
 
 def remove(folder):
-    """What a visitor saved, an hour after leaving."""
+    """Removes what a visitor saved, an hour after leaving."""
     if folder is not None:
         shutil.rmtree(folder, ignore_errors=True)
 
