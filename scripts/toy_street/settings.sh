@@ -10,6 +10,7 @@ prepare=(--height "$height" --width "$width" --num_train 672 --num_val 256 --wea
 stage1=(--max_dim 32 --epochs 2 --epochs_at 4:0,32:4 --batch_size 4 --lr 4e-3 --loss r1 --penalty_weight 1)
 stage1+=(--fmap_base 256 --fmap_max 64 --latent_dim 64 --num_eval 256)
 stage2=(--niter 2 --niter_decay 1 --batch_size 2 --lr 4e-3 --init_gain 1 --ngf 8 --hidden 16 --ndf 8 --no_vgg_loss)
+stage2+=(--interpolation bilinear --noise)
 stage2+=(--evaluate_every 0 --picture_every 100)
 stage3=(--niter 0 --niter_decay 1 --batch_size 4 --lr 2e-3 --lr_pgan 1e-3 --lambda_D2 1 --penalty_weight 1)
 stage3+=(--no_vgg_loss --evaluate_every 0 --picture_every 50)
