@@ -73,7 +73,7 @@ def argmax(log_probabilities, offsets=None):
 
 @torch.no_grad()
 def share_offsets(log_probabilities, steps: int = 80):
-    """What to add to a class's log-probability so that arg-max has the shares of the probabilities: [P,C] -> [C].
+    """Offsets of log-probabilities with which arg-max has the shares of the probabilities: [P,C] -> [C].
 
     Plain arg-max leaves out what is nowhere the likeliest, though it often might be: poles, signs, people. The offsets
     are the dual variables of the optimal transport of the P pixels to classes of given shares: they minimise the mean

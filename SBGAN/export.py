@@ -1,11 +1,14 @@
-"""python -m SBGAN.export: a trained model as one ONNX file that runs without this code.
+"""python -m SBGAN.export: a trained model as one ONNX file that runs without this code, or as a small checkpoint.
 
 of stage 3, or of stages 1 and 2    latents in, layout and image out
 of stage 2 alone                    layout in, image out
 
+NAME.pt instead of NAME.onnx: the generators alone, the averages of their weights in half precision, to draw with.
+
 Examples:
     python -m SBGAN.export --checkpoint weights/camvid_finetune/finetune_3.pt --out scenes.onnx
     python -m SBGAN.export --checkpoint weights/camvid_spade/spade_12.pt --out images_of_layouts.onnx
+    python -m SBGAN.export --checkpoint weights/toy_street_finetune/finetune_1.pt --out small.pt
 """
 
 import warnings
@@ -16,11 +19,14 @@ import torch
 from torch import nn
 
 from datasets.errors import UserError, exit_on_user_error
+from datasets.files import explained
 from SBGAN.discretize import argmax
-from SBGAN.drawing.files import check_file, replacing
+from SBGAN.drawing.files import REMEDY, check_file, replacing
 from SBGAN.model import Model, class_offsets, load
+from SBGAN.stages import STAGES
+from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
-from SPADE.engine.config import setting
+from SPADE.engine.config import require, setting
 from SPADE.engine.images import to_uint8
 from SPADE.modulation import SpectralConv2d, plain_twin
 
@@ -30,7 +36,7 @@ OPSET = 18
 @dataclass(frozen=True)
 class ExportSettings:
     checkpoint: str = setting(help="of stage 3; of stage 2; or of stage 1, with --spade_checkpoint")
-    out: str = setting(help="file to write, NAME.onnx")
+    out: str = setting(help="file to write, NAME.onnx or NAME.pt")
     spade_checkpoint: str | None = setting(None, "with a checkpoint of stage 1: SPADE's of stage 2")
     overwrite: bool = setting(False, "replace the file that --out names")
 
@@ -136,11 +142,34 @@ def described(what: Exported, data: dict) -> str:
     return ", ".join([latents, *style]) + f" -> layout uint8 (train ids), {image}"
 
 
+def write_small(path: str, out: Path):
+    """A checkpoint of the generators alone: what `load` draws with, its numbers in half precision."""
+    found = checkpoint.read(path, *STAGES)
+    networks = {
+        name: {"arguments": entry["arguments"], "state": halved(entry.get("average", entry["state"]))}
+        for name, entry in found.content["networks"].items()
+        if "discriminator" not in name
+    }
+    kept = {key: found.content[key] for key in ("images_seen", "resolution", "alpha") if key in found.content}
+    with explained(out, REMEDY):
+        checkpoint.save(out, found.stage, {"data": found.content["data"], "networks": networks} | kept)
+
+
+def halved(state: dict) -> dict:
+    return {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+
+
 @exit_on_user_error
 def main(arguments=None):
     config = settings.parse(ExportSettings, arguments, "SBGAN.export", __doc__)
     out = Path(config.out)
     check_file(out, config.overwrite)
+    if out.suffix == ".pt":
+        wanted = "left out with a checkpoint to write"
+        require(not config.spade_checkpoint, "spade_checkpoint", config.spade_checkpoint, wanted, "take one of stage 3")
+        write_small(config.checkpoint, out)
+        print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; python -m SBGAN.app --checkpoint {out}")
+        return
     model = load(config.checkpoint, config.spade_checkpoint, "cpu")
     if model.spade_generator is None:
         raise UserError(f"{config.checkpoint} is half of a model; take one of stage 3, or name SPADE's checkpoint too")

@@ -291,7 +291,7 @@ def draw_pairs(config, model: Model, style) -> str:
         given = read_layouts(Path(config.layouts), model, config.layout_kind, config.nearest_class)
 
     def some_pairs(num):
-        """Of those that will be written: layouts of the images' size, images."""
+        """Draws some of those that will be written: layouts of the images' size, images."""
         seeds = range(config.seed, config.seed + num)
         if given is not None:
             layouts = torch.cat([resize(layout, *size) for layout in [*given.values()][:num]])

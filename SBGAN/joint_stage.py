@@ -16,7 +16,7 @@ from SBGAN import losses as layout_losses
 from SPADE import augmentation
 from SPADE import losses as image_losses
 from SPADE.engine import loop
-from SPADE.engine.device import to_device
+from SPADE.engine.device import Ahead
 from SPADE.engine.distributed import rank, world_size
 from SPADE.engine.images import from_uint8
 from SPADE.engine.run_folder import RunFolder
@@ -252,7 +252,7 @@ def train(
         return replace(step, where=where, saved=step.saved | {"origin": origin})
 
     # --- One step ---
-    reader = Reader(store["train"], config.seed, rank(), world_size())
+    read = Ahead(Reader(store["train"], config.seed, rank(), world_size()).pairs, device)
     kinds = augmentation.parse_kinds(config.augment)
 
     def d2_terms(images, noise):
@@ -261,8 +261,8 @@ def train(
 
     def update(step, descend):
         # --- Data and noise: this process's n of the batch ---
-        images, labels = reader.pairs(step.images_seen, step.batch_size)  # uint8 [n,3,H,W], [n,1,H,W]
-        images, labels = from_uint8(to_device(images, device)), to_device(labels, device)  # images now in [-1,1]
+        images, labels = read(step.images_seen, step.batch_size)  # uint8 [n,3,H,W], [n,1,H,W]
+        images = from_uint8(images)  # in [-1,1]
         noise = draw_noise(n, len(images), device, kinds)
 
         # --- Before the first epoch: D2 alone ---

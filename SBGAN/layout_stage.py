@@ -28,7 +28,7 @@ from SBGAN.losses import (
 from SBGAN.stages import LAYOUT_GAN
 from SPADE.augmentation import augmented, draw, parse_kinds
 from SPADE.engine import loop
-from SPADE.engine.device import to_device
+from SPADE.engine.device import Ahead
 from SPADE.engine.distributed import rank, world_size
 from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.state import TrainingState, averaged_copy
@@ -182,11 +182,12 @@ def heaviest(phases, loss: str, penalty_every: int = 0) -> int:
 def layout_domain(config, store, device) -> Domain:
     """Layouts: one-hot real ones, straight-through samples of generated ones."""
     reader = Reader(store["train"], config.seed, rank(), world_size())
+    read = Ahead(lambda *batch: [reader.layouts(*batch)], device)
     evaluation = begin(config, store, device, height=None)
     num_classes = store.label_space.num_classes
 
     def real(images_seen, batch_size, resolution):
-        labels = to_device(reader.layouts(images_seen, batch_size, resolution), device)  # uint8 [n,1,h,w]
+        (labels,) = read(images_seen, batch_size, resolution)  # uint8 [n,1,h,w]
         return one_hot(labels, num_classes)  # float [n,C,h,w]
 
     def noise(num, resolution):

@@ -44,7 +44,7 @@ def share_divergence(log_probabilities, shares):
 
 
 def told_losses(log_probabilities, shares, lambda_shares: float, lambda_entropy: float) -> dict:
-    """What a generator that is told shares [N,C] pays for: missing them, and doubt (Le Moing et al., CVPR 2021)."""
+    """Losses of a generator that is told shares [N,C], for missing them and for doubt (Le Moing et al., CVPR 2021)."""
     return {
         "shares": lambda_shares * share_divergence(log_probabilities, shares),
         "doubt": lambda_entropy * layout_entropy(log_probabilities),

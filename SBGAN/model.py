@@ -81,7 +81,7 @@ class Model:
         return search.complete(self.scores, layout, fixed, range(seed, seed + num), steps)
 
     def invert(self, layouts, seed: int = 0, steps: int = search.STEPS):
-        """What the generator draws most like each of uint8 [N,1,H,W]: uint8 [N,1,H,W], and the share of pixels that
+        """Draws what is most like each of uint8 [N,1,H,W]: uint8 [N,1,H,W], and the share of pixels that
         agree, float [N]."""
         layouts = self.checked(layouts)
         fixed = torch.ones_like(layouts, dtype=torch.bool)
@@ -130,7 +130,7 @@ class Model:
 
     @property
     def scores(self) -> search.Scores:
-        """What its layouts are searched by. Raises UserError where it draws none."""
+        """The scores that its layouts are searched by. Raises UserError where it draws none."""
         return search.Scores(self.drawing_generator, class_offsets(self.drawing_generator))
 
     def layout_sizes(self) -> list[tuple[int, int]]:

@@ -118,7 +118,7 @@ class PairsFolder:
 
     @property
     def digest(self) -> str:
-        """Of names and sizes of the files: a run is continued on the same pairs only."""
+        """Hash of names and sizes of the files: a run is continued on the same pairs only."""
         files = [(path.name, path.stat().st_size) for path in (*self.images, *self.labels)]
         return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16]
 
@@ -141,7 +141,7 @@ MEASURED = 64  # pairs, at most, that are drawn to find out how much surprise is
 
 @dataclass(frozen=True)
 class Trust:
-    """What `--keep_aligned` and `--doubtful` say; a pair has layout uint8 [1,H,W] and image uint8 [3,H,W]."""
+    """The terms of `--keep_aligned` and `--doubtful`; a pair has layout uint8 [1,H,W] and image uint8 [3,H,W]."""
 
     segmenter: Segmenter
     device: torch.device
@@ -178,7 +178,7 @@ def write_pairs(files: Files, trust: Trust | None, names: list[str], layouts, im
 
 
 def agreements(segmenter: Segmenter, layouts, images, by_class: bool, device) -> torch.Tensor:
-    """Of each pair, the share of pixels that the segmenter sees as the layout says, or the least share of a class that
+    """The share of each pair's pixels that the segmenter sees as the layout says, or the least share of a class that
     occurs: float [N]. Pixels of classes that it does not score are left out; 0 where none is left."""
     scored = torch.zeros(256, dtype=torch.bool)
     scored[list(segmenter.scored)] = True
@@ -202,7 +202,7 @@ def usual_surprise(segmenter: Segmenter, layouts, images, share: float, device) 
 
 
 def unknown_id(space: LabelSpace) -> int:
-    """What a doubtful pixel becomes: the table's unknown class, or an id of no class, which training code ignores."""
+    """The id of a doubtful pixel: the table's unknown class, or an id of no class, which training code ignores."""
     return space.unknown[0] if space.unknown else NO_CLASS
 
 
@@ -217,7 +217,7 @@ def check_trust(config):
 
 
 def open_trust(config, model: Model, draw) -> Trust | None:
-    """What the flags ask for, if anything; draw: number -> that many layouts of the images' size, and images."""
+    """Opens what the flags ask for, if anything; draw: number -> that many layouts of the images' size, and images."""
     segmenter = open_segmenter(config, model.data, model.device)
     if segmenter is None:
         return None

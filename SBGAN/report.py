@@ -195,7 +195,7 @@ def history(records: list[dict]) -> str:
 
 
 def iou_sections(record: dict) -> list[str]:
-    """What the segmenter sees of each class, in every kind of row."""
+    """Shows what the segmenter sees of each class, in every kind of row."""
     rows = {name: row["iou"] for name, row in record["scores"].items() if "iou" in row}
     if not rows:
         return []

@@ -61,7 +61,7 @@ def moments(x, belongs):
 
 
 def normalised(shares):
-    """What is below 0 as 0, rows of [N,C] that sum to 1."""
+    """Shares with 0 for what is below: rows of [N,C] that sum to 1."""
     shares = shares.clamp_min(1e-6)
     return shares / shares.sum(1, keepdim=True)
 

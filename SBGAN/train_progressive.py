@@ -22,7 +22,7 @@ from SBGAN.stages import IMAGE_GAN
 from SPADE.engine import config as settings
 from SPADE.engine.checkpoint import data_record
 from SPADE.engine.config import require
-from SPADE.engine.device import pick, place, seed_everything, to_device
+from SPADE.engine.device import Ahead, pick, place, seed_everything
 from SPADE.engine.distributed import rank, start, world_size
 from SPADE.engine.images import from_uint8
 from SPADE.evaluation.scores import against_reference, begin, draw_from_noise, flat_scores, record_in_training
@@ -33,12 +33,11 @@ def image_domain(config, store, device, evaluation) -> Domain:
 
     evaluation: at the finest resolution.
     """
-    reader = Reader(store["train"], config.seed, rank(), world_size())
+    read = Ahead(Reader(store["train"], config.seed, rank(), world_size()).pairs, device)
 
     def real(images_seen, batch_size, resolution):
-        images, _ = reader.pairs(images_seen, batch_size)
-        images = from_uint8(to_device(images, device))
-        return F.adaptive_avg_pool2d(images, (resolution, resolution * store.aspect))
+        images, _ = read(images_seen, batch_size)
+        return F.adaptive_avg_pool2d(from_uint8(images), (resolution, resolution * store.aspect))
 
     def evaluate(generator, resolution, alpha, images_seen):
         if resolution < 16 or store.height % resolution:  # the smallest level of SWD; the reader averages whole blocks

@@ -21,7 +21,7 @@ def parse_kinds(text: str, flag: str = "augment") -> tuple[str, ...]:
 
 
 def draw(num: int, kinds, device):
-    """What T is made of, for each of `num` samples: float [num,7] in [0,1), or None where nothing is augmented."""
+    """Draws the numbers that T is made of, one row a sample: float [num,7] in [0,1), or None without augmentation."""
     return torch.rand(num, DRAWS, device=device) if kinds else None
 
 

@@ -111,26 +111,41 @@ class SpectralConv2d(Iterative):
         self.register_buffer("v", F.normalize(torch.randn(in_channels * kernel * kernel), dim=0))
         self.stride, self.padding = (stride, stride), (padding, padding)
 
+    def matrix(self):
+        """The weight as [out, k * k * in]: of a weight that is channels last in memory a view, not a copy."""
+        return self.weight.permute(0, 2, 3, 1).flatten(1)
+
+    def right(self):
+        """v, which is stored as [in * k * k], in the matrix's order."""
+        return self.v.view(self.weight.shape[1], -1).t().flatten()
+
+    def store(self, u, v):
+        """v: in the matrix's order."""
+        self.u.copy_(u)
+        self.v.view(self.weight.shape[1], -1).copy_(v.view(-1, self.weight.shape[1]).t())
+
     @torch.no_grad()
     def iterate(self, iterations: int = 1):
-        """Power iterations of the stored vectors."""
-        matrix = self.weight.flatten(1)
+        """Makes power iterations of the stored vectors."""
+        matrix, u = self.matrix(), self.u
         for _ in range(iterations):
-            self.v.copy_(F.normalize(matrix.t() @ self.u, dim=0))
-            self.u.copy_(F.normalize(matrix @ self.v, dim=0))
+            v = F.normalize(matrix.t() @ u, dim=0)
+            u = F.normalize(matrix @ v, dim=0)
+        self.store(u, v)
 
     def sigma(self):
-        """Estimate of the weight's largest singular value, scalar; in training mode a power iteration comes first."""
-        matrix = self.weight.flatten(1)  # [out, in * k * k]
+        """Estimates the weight's largest singular value, scalar; in training mode after a power iteration."""
+        matrix = self.matrix()
         with torch.no_grad():
             # Copies, not the buffers: a network may run twice before one backward pass, and the second run writes u, v.
-            u, v = self.u.clone(), self.v.clone()
+            u, v = self.u.clone(), self.right()
             if self.training:
                 v = F.normalize(matrix.t() @ u, dim=0)
-                u = F.normalize(matrix @ v, dim=0)
-                self.u.copy_(u)
-                self.v.copy_(v)
-        return u @ (matrix @ v)
+        product = matrix @ v
+        if self.training:
+            u = F.normalize(product.detach(), dim=0)
+            self.store(u, v)
+        return u @ product
 
     def forward(self, x):
         """Divides the output by sigma where that is smaller than the weight, else the weight."""

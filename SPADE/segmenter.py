@@ -120,7 +120,7 @@ def at_size(logits, size):
 
 @dataclass(frozen=True)
 class Segmenter:
-    """What a network sees, in the train ids of a store."""
+    """A network, and what it sees in the train ids of a store."""
 
     name: str  # of its file, or of the run that trains it
     digest: str  # of the file
@@ -146,7 +146,7 @@ class Segmenter:
         return torch.cat([self.chosen(batch).cpu() for batch in self.outputs(images, device)])
 
     def chosen(self, output):
-        """Of one batch: the class of the largest logit, uint8 [n,1,H,W]."""
+        """The class of the largest logit, of one batch: uint8 [n,1,H,W]."""
         ids = output.argmax(1, keepdim=True) if output.is_floating_point() else output
         table = torch.tensor([0 if c is None else c for c in self.classes], dtype=torch.uint8, device=ids.device)
         return table[ids]

@@ -16,7 +16,7 @@ from SPADE import augmentation
 from SPADE.engine import config as settings
 from SPADE.engine import loop
 from SPADE.engine.checkpoint import data_record
-from SPADE.engine.device import evaluating, pick, place, seed_everything, to_device
+from SPADE.engine.device import Ahead, evaluating, pick, place, seed_everything
 from SPADE.engine.distributed import rank, start, world_size
 from SPADE.engine.images import colour_layouts, from_uint8, render, sheet, spread_pairs
 from SPADE.engine.run_folder import RunFolder
@@ -107,7 +107,7 @@ def train(config: SpadeSettings, store, device, vgg, score) -> Path:
     folder.start_warm(state, class_axes(generator))
 
     # --- One step ---
-    reader = Reader(store["train"], config.seed, rank(), world_size())
+    read = Ahead(Reader(store["train"], config.seed, rank(), world_size()).pairs, device)
     # SPADE sums the divergence over the batch, where all else is a mean.
     weights = Weights(config.lambda_feat, config.lambda_vgg, config.lambda_kld * config.batch_size)
 
@@ -123,8 +123,8 @@ def train(config: SpadeSettings, store, device, vgg, score) -> Path:
 
     def update(step, descend):
         # --- Data and noise: this process's n of the batch ---
-        images, labels = reader.pairs(step.images_seen, step.batch_size)  # uint8 [n,3,H,W], [n,1,H,W]
-        images, labels = from_uint8(to_device(images, device)), to_device(labels, device)  # images now in [-1,1]
+        images, labels = read(step.images_seen, step.batch_size)  # uint8 [n,3,H,W], [n,1,H,W]
+        images = from_uint8(images)  # in [-1,1]
         noise = torch.randn(2, len(images), config.style_dim, device=device) if encoder else (None, None)
         draws = [augmentation.draw(len(images), kinds, device) for _ in noise]  # each [n,7], or None
         real_classes = torch.rand(len(images), generator.num_classes, device=device) < 0.5 if by_pixel else None

@@ -24,11 +24,14 @@ from SPADE.engine.device import keep_freed_memory, pick
 OWN_ADDRESSES = ("127.0.0.1", "localhost", "::1")
 PASSWORD = "SBGAN_PASSWORD"  # the environment's name for it: the command line is everybody's to read
 DEMO = Path("weights") / "toy_street_finetune"  # what scripts/demo.sh leaves
+SMALL = Path(__file__).parent / "toy_street.pt"  # the demo's, by python -m SBGAN.export
 
 
 @dataclass(frozen=True)
 class PageSettings:
-    checkpoint: str | None = setting(None, "of stage 3, or of stage 1 or 2 for half of the page; default: the demo's")
+    checkpoint: str | None = setting(
+        None, "of stage 3, or of stage 1 or 2 for half of the page; default: the demo's, or a small one of toy_street"
+    )
     spade_checkpoint: str | None = setting(None, "with a checkpoint of stage 1: SPADE's of stage 2")
     port: int = setting(7860, "of the page", at_least=1, at_most=65535)
     address: str = setting(
@@ -66,14 +69,13 @@ def password_for(address: str) -> str | None:
 
 
 def find_checkpoint(config: PageSettings) -> str:
+    """The one that is named, or the newest of the demo's, or the small one that lies beside this code."""
     if config.checkpoint:
         return config.checkpoint
     try:
         return str(checkpoints.newest(DEMO, "finetune"))
-    except UserError as error:
-        raise UserError(
-            "--checkpoint is left out, and there is none of the demo; run scripts/demo.sh, or name one"
-        ) from error
+    except UserError:
+        return str(SMALL)
 
 
 def title_of(model: Model, path: str) -> str:

@@ -14,6 +14,7 @@ from SBGAN.drawing.given_layouts import KINDS
 
 HERE = Path(__file__).parent
 FONTS = ("system-ui", "sans-serif")  # of the visitor's own system: nothing is fetched from elsewhere
+ICONS = ["download", "fullscreen"]  # and none that would send a picture elsewhere
 IN_TURN = dict(concurrency_id="model", concurrency_limit=1)  # one request at a time, others wait in line
 
 
@@ -74,7 +75,9 @@ def make_page(studio: Studio, title: str) -> gr.Blocks:
                     interactive=studio.quick,
                 )
             with gr.Column():
-                image = gr.Image(label="image", type="numpy", interactive=False, elem_id="image", format="png")
+                image = gr.Image(
+                    label="image", type="numpy", interactive=False, elem_id="image", format="png", buttons=ICONS
+                )
                 says = gr.Markdown("paint a layout, or take a scene from below", elem_id="says")
                 with gr.Row():
                     style_seed = gr.Number(0, label="style: seed", precision=0, minimum=0, visible=studio.has_styles)
@@ -84,7 +87,7 @@ def make_page(studio: Studio, title: str) -> gr.Blocks:
                     save = button("Save pair", no_images, elem_id="save")
                     everything = gr.DownloadButton("Download all", interactive=False, elem_id="everything")
                 saved = gr.File(
-                    label="saved pair", file_count="multiple", elem_id="saved", interactive=False, height=150
+                    label="saved pair", file_count="multiple", elem_id="saved", interactive=False, visible=False
                 )
 
         with gr.Row():
@@ -98,12 +101,12 @@ def make_page(studio: Studio, title: str) -> gr.Blocks:
             sliders = [gr.Slider(0, 1, 0.1, step=0.005, label=name, visible=False) for name in names]
         counted = gr.Textbox(label="shares asked for and got", visible=False, interactive=False)
         gallery = gr.Gallery(label="scenes: choose one to paint on", columns=4, height="auto", elem_id="gallery",
-                             format="png", allow_preview=False, object_fit="contain")  # fmt: skip
+                             format="png", allow_preview=False, object_fit="contain", buttons=["download"])  # fmt: skip
 
         with gr.Accordion("Walk between two scenes", open=False), gr.Row():
             ends = [gr.Number(i, label=f"{word} seed", precision=0, minimum=0) for i, word in enumerate(("from", "to"))]
             walk = button("Walk", no_scenes, elem_id="walk")
-            animation = gr.Image(label="walk", type="filepath", format="webp", interactive=False)
+            animation = gr.Image(label="walk", type="filepath", format="webp", interactive=False, buttons=ICONS)
         with gr.Accordion("A layout of your own", open=False), gr.Row():
             upload = gr.File(
                 label="label PNG; free pixels: transparent or index 255", elem_id="upload", type="filepath"
@@ -192,7 +195,7 @@ def make_page(studio: Studio, title: str) -> gr.Blocks:
 
 
 def remove(folder):
-    """What a visitor saved, an hour after leaving."""
+    """Removes what a visitor saved, an hour after leaving."""
     if folder is not None:
         shutil.rmtree(folder, ignore_errors=True)
 

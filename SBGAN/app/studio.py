@@ -1,4 +1,4 @@
-"""What the page does, without the page: canvases, scenes, completions and saved pairs of one model."""
+"""Everything that the page does, without the page: canvases, scenes, completions and saved pairs of one model."""
 
 import base64
 import io
@@ -49,7 +49,7 @@ class Studio:
     # --- Canvas ---
 
     def decode(self, value) -> np.ndarray:
-        """What the canvas sends, {"ids": base64}, or None where it is untouched -> canvas. Raises UserError."""
+        """Decodes what the canvas sends, {"ids": base64}, or None where it is untouched -> canvas. Raises UserError."""
         if not value:
             return np.full(self.size, FREE, np.uint8)
         try:

@@ -28,7 +28,7 @@ def read_sketch(path: Path, label_space, kind: str, nearest: bool = False) -> tu
 
 
 def classes_of(pixels, palette, path: Path, label_space, kind: str, nearest: bool = False) -> np.ndarray:
-    """What a file holds (see `read_label_pixels`) -> train ids uint8 [H,W].
+    """Reads classes off what a file holds (see `read_label_pixels`): train ids uint8 [H,W].
 
     kind: how the file says classes; a colour-coded file is read by its colours anyway. nearest: a colour of no class is
     read as the class of the nearest one, and their pixels are counted aloud.

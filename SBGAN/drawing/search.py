@@ -30,7 +30,7 @@ LATENT_RATE, FEATURE_RATE = 0.1, 0.05  # of Adam; both move what has mean square
 
 @dataclass(frozen=True)
 class Found:
-    """What a search met that was cheapest."""
+    """The cheapest that a search has met."""
 
     log_probabilities: torch.Tensor  # [N,C,h,w]
     cost: torch.Tensor  # [N]
@@ -41,7 +41,7 @@ class Found:
         return argmax(self.log_probabilities).cpu()
 
     def or_cheaper(self, other: "Found") -> "Found":
-        """For each row the cheaper of both."""
+        """The cheaper of both for each row."""
         rows = other.cost < self.cost
         return Found(
             torch.where(rows[:, None, None, None], other.log_probabilities, self.log_probabilities),
@@ -85,7 +85,7 @@ def on_sphere(z):
 
 
 def best_starts(scores: Scores, cost, targets, seeds, starts: int, told=None):
-    """For each target the cheapest of so many latents of its seed, [N,D]. told: see `Scores`."""
+    """The cheapest of so many latents of its seed for each target, [N,D]. told: see `Scores`."""
     numbers = [(seed * starts + i) % 2**63 for seed in seeds for i in range(starts)]
     z = latents(numbers, scores.generator.latent_dim, targets.device)
     each = torch.arange(len(seeds), device=z.device).repeat_interleave(starts)  # the target of each
@@ -137,7 +137,7 @@ def search(
 
 
 def fixed_counts(layouts, fixed, num_classes: int, rows: int, columns: int):
-    """How many fixed pixels of each class fall on each pixel of a coarser layout, float [N,C,rows,columns].
+    """Counts the fixed pixels of each class that fall on each pixel of a coarser layout, float [N,C,rows,columns].
 
     layouts: train ids uint8 [N,1,H,W]; fixed: bool [N,1,H,W]. Which pixel falls where is that of nearest resizing.
     """
@@ -182,7 +182,7 @@ def complete(scores: Scores, layout, fixed, seeds, steps: int):
 
 
 def matching(scores: Scores, layouts, fixed, seeds, steps: int):
-    """For each of uint8 [N,1,H,W] what the generator draws most like it where it is fixed, bool [N,1,H,W]."""
+    """Draws what is most like each of uint8 [N,1,H,W] where it is fixed, bool [N,1,H,W]."""
     arguments = scores.generator.arguments
     classes, rows, aspect = (arguments[key] for key in ("out_channels", "max_resolution", "aspect"))
     counts = fixed_counts(layouts, fixed, classes, rows, rows * aspect)  # [N,C,h,w]

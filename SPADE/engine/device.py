@@ -7,6 +7,7 @@ import os
 import random
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,42 @@ def to_device(tensor: torch.Tensor, device) -> torch.Tensor:
     if torch.device(device).type == "cuda":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
+
+
+class Ahead:
+    """Reads batches onto the device, each while the step before it is made: a step finds its own there.
+
+    read: (images seen, batch size, ...) -> tensors on the CPU. It is a function of these alone, so that a run that goes
+    on sees what it would have seen; what was read too early is read again when it is its turn.
+    """
+
+    def __init__(self, read, device):
+        self.read, self.device = read, torch.device(device)
+        self.thread = ThreadPoolExecutor(1)  # of one, so that a reader need not bear two
+        self.stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+        self.expected, self.coming = None, None
+
+    def __call__(self, images_seen: int, batch_size: int, *more) -> list:
+        asked = images_seen, batch_size, *more
+        coming = self.coming if asked == self.expected else self.thread.submit(self.fetch, *asked)
+        tensors, arrived = coming.result()
+        self.expected = images_seen + batch_size, batch_size, *more
+        self.coming = self.thread.submit(self.fetch, *self.expected)
+        if arrived is None:
+            return [to_device(tensor, self.device) for tensor in tensors]
+        computing = torch.cuda.current_stream(self.device)
+        computing.wait_event(arrived)
+        for tensor in tensors:
+            tensor.record_stream(computing)  # or its memory would be given to the batch after the next too early
+        return tensors
+
+    def fetch(self, *asked):
+        """(Tensors, event after which a GPU has them; None: they are on the CPU.)"""
+        tensors = self.read(*asked)
+        if self.stream is None:
+            return tensors, None
+        with torch.cuda.stream(self.stream):
+            return [to_device(tensor, self.device) for tensor in tensors], self.stream.record_event()
 
 
 def seed_everything(seed: int):

@@ -73,3 +73,27 @@ def test_a_full_disk(untrained, tmp_path, capsys):
         run(path, tmp_path / "a.onnx")
     assert stop.value.code == 2 and "a.onnx cannot be written" in capsys.readouterr().err
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["joined", "layout", "spade"])
+def test_a_small_checkpoint_draws_nearly_the_same(untrained, tmp_path, kind):
+    path = getattr(untrained, kind)()
+    run(path, tmp_path / "small.pt")
+    assert (tmp_path / "small.pt").stat().st_size < 0.75 * path.stat().st_size
+    whole, small = load(path, device="cpu"), load(tmp_path / "small.pt", device="cpu")
+    layouts = torch.randint(11, (2, 1, 32, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    if kind != "spade":
+        layouts = whole.sample_layouts(range(2))
+        assert (small.sample_layouts(range(2)) == layouts).float().mean() > 0.98
+    if kind != "layout":
+        difference = whole.render(layouts, range(2)).float() - small.render(layouts, range(2)).float()
+        assert difference.abs().mean() < 1
+
+
+def test_a_small_checkpoint_of_averages_is_the_averages(untrained, tmp_path):
+    networks, averages = ({"generator": untrained.layout_generator()} for _ in range(2))
+    path = untrained.save("layout_gan", "layout_7.pt", networks, averages, resolution=16, alpha=1.0)
+    run(path, tmp_path / "small.pt")
+    state = load(tmp_path / "small.pt", device="cpu").layout_generator.state_dict()
+    for name, value in averages["generator"].state_dict().items():
+        assert torch.equal(state[name], value.half().float())
