@@ -82,6 +82,17 @@ def sample_layouts(log_probabilities, noise, config):
     return discretize.straight_through(log_probabilities, config.temperature, config.floor, noise["exponential"])
 
 
+def layouts_to_draw(log_probabilities, sampled, config):
+    """What D2 sees images of, one-hot [N,C,h,w]: the samples (released), or the likeliest classes.
+
+    The latter have no salt noise, and are nearer to what is drawn from a trained model. Their gradient is that of the
+    probabilities, too.
+    """
+    if config.drawn_layouts == "argmax":
+        return discretize.HardSample.apply(log_probabilities, config.temperature)
+    return sampled
+
+
 def images_of(spade_generator, layouts, style, layout_grad: str):
     """One-hot layouts [N,C,h,w], style [N,style_dim] or None -> images [N,3,H,W].
 
@@ -112,7 +123,8 @@ def generator_terms(networks, config, labels, images, noise) -> dict:
         if shares is not None:
             on_layouts |= layout_losses.told_losses(soft, shares, config.lambda_shares, config.lambda_entropy)
         terms |= {f"layout_{name}": config.lambda_pgan * value for name, value in on_layouts.items()}
-    fake = images_of(n.spade_generator, layouts, noise["style"], config.layout_grad)  # [N,3,H,W]
+    drawn = layouts_to_draw(soft, layouts, config)
+    fake = images_of(n.spade_generator, drawn, noise["style"], config.layout_grad)  # [N,3,H,W]
     of_fake, _ = discriminate(behind_augmentation(n.image_discriminator_2, config, noise), fake, images)
     terms["gan_generated"] = config.lambda_D2 * hinge_generator(of_fake)
     if config.train_spade:
@@ -133,7 +145,9 @@ def discriminator_terms(networks, config, labels, images, noise, step: int = 1) 
     """
     n, terms = networks, {}
     with torch.no_grad():
-        layouts = sample_layouts(n.layout_generator(noise["z"]), noise, config)
+        soft = n.layout_generator(noise["z"])
+        layouts = sample_layouts(soft, noise, config)
+        drawn = layouts_to_draw(soft, layouts, config)
     if config.train_layout:
         real = real_layouts(labels, layouts)
         critic = behind_augmentation(n.layout_discriminator, config, noise, image_channels=0)
@@ -148,7 +162,7 @@ def discriminator_terms(networks, config, labels, images, noise, step: int = 1) 
             n.spade_generator, critic, labels, images, n.encoder, noise["encoder"], *mix
         )
         terms |= {f"{name}_real_layout": value for name, value in on_real.items()}
-    for name, value in second_discriminator_terms(n, config, layouts, images, noise).items():
+    for name, value in second_discriminator_terms(n, config, drawn, images, noise).items():
         terms[name] = config.lambda_D2 * value
     return terms
 
