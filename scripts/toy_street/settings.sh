@@ -13,6 +13,6 @@ stage2=(--niter 2 --niter_decay 1 --batch_size 2 --lr 4e-3 --init_gain 1 --ngf 8
 stage2+=(--interpolation bilinear --noise)
 stage2+=(--evaluate_every 0 --picture_every 100)
 stage3=(--niter 0 --niter_decay 1 --batch_size 4 --lr 2e-3 --lr_pgan 1e-3 --lambda_D2 1 --penalty_weight 1)
-stage3+=(--no_vgg_loss --evaluate_every 0 --picture_every 50)
+stage3+=(--drawn_layouts argmax --no_vgg_loss --evaluate_every 0 --picture_every 50)
 segmenter=(--enlarge 2 --steps 400 --batch_size 4 --lr 2e-3 --zoom 1.25 --jitter 0.1 --num_eval 256)
 scoring=(--num_eval 256 --no_fid)
