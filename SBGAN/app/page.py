@@ -18,7 +18,7 @@ ICONS = ["download", "fullscreen"]  # and none that would send a picture elsewhe
 IN_TURN = dict(concurrency_id="model", concurrency_limit=1)  # one request at a time, others wait in line
 
 
-def told(function):
+def explained(function):
     """A UserError is shown to the visitor as it is, and the page goes on."""
 
     @functools.wraps(function)
@@ -115,19 +115,19 @@ def make_page(studio: Studio, title: str) -> gr.Blocks:
             nearest = gr.Checkbox(False, label="read colours that are no class as the nearest one")
             take = gr.Button("Put onto the canvas", elem_id="take")
 
-        @told
+        @explained
         def show(value, seed, style_path):
             picture = studio.render(studio.decode(value), int(seed or 0), studio.style_of(style_path))
             return studio.shown(picture), "a pair: the canvas and its image"
 
-        @told
+        @explained
         def show_if_whole(value, wanted, seed, style_path):
             canvas = studio.decode(value)
             if not wanted or (canvas == FREE).any():
                 return gr.skip(), gr.skip()
             return show(value, seed, style_path)
 
-        @told
+        @explained
         def draw_scenes(num, seed, wished, *values):
             shares = {name: value for name, value in zip(names, values, strict=True) if name in (wished or [])}
             seeds = list(range(int(seed or 0), int(seed or 0) + int(num)))
@@ -136,7 +136,7 @@ def make_page(studio: Studio, title: str) -> gr.Blocks:
                 value=text, visible=bool(text)
             )
 
-        @told
+        @explained
         def complete_canvas(value, num, seed):
             seeds = list(range(int(seed or 0), int(seed or 0) + int(num)))
             canvases, met = studio.complete(studio.decode(value), len(seeds), seeds[0])
@@ -149,7 +149,7 @@ def make_page(studio: Studio, title: str) -> gr.Blocks:
             pictures = studio.pictures(canvases, seeds)
             return list(zip(pictures, captions, strict=True)), {"canvases": canvases, "seeds": seeds}
 
-        @told
+        @explained
         def choose(state, style_path, chosen: gr.SelectData):
             canvas, seed = state["canvases"][chosen.index], state["seeds"][chosen.index]
             if no_images:
@@ -157,7 +157,7 @@ def make_page(studio: Studio, title: str) -> gr.Blocks:
             picture = studio.render(canvas, seed, studio.style_of(style_path))
             return studio.encode(canvas), seed, studio.shown(picture), f"seed {seed}"
 
-        @told
+        @explained
         def save_pair(value, seed, style_path, folder):
             folder = folder or Path(tempfile.mkdtemp(prefix="sbgan_"))
             files = studio.save(studio.decode(value), int(seed or 0), studio.style_of(style_path), folder)
@@ -169,7 +169,7 @@ def make_page(studio: Studio, title: str) -> gr.Blocks:
                 f"saved as {files[0].stem}",
             )
 
-        @told
+        @explained
         def take_upload(path, kind, nearest):
             if path is None:
                 raise UserError("no file was chosen; choose a label PNG first")
@@ -177,7 +177,7 @@ def make_page(studio: Studio, title: str) -> gr.Blocks:
             free = int((canvas == FREE).sum())
             return studio.encode(canvas), f"{Path(path).name}: {free} of {canvas.size} pixels are free"
 
-        @told
+        @explained
         def make_walk(first, second):
             return str(studio.walk(int(first or 0), int(second or 0), 16, Path(tempfile.mkdtemp(prefix="sbgan_"))))
 

@@ -83,6 +83,24 @@ def test_half_a_model_does_its_half(untrained):
             call()
 
 
+def test_a_walk_is_an_animation(studio, tmp_path):
+    with Image.open(studio.walk(3, 4, 2, tmp_path)) as animation:
+        assert (animation.n_frames, animation.size) == (4, (64, 64))  # there and back, layouts above images
+
+
+def test_without_a_checkpoint_there_is_something_to_open(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where no demo has run
+    path = app.find_checkpoint(app.PageSettings())
+    model = load(path, device="cpu")
+    assert model.data["name"] == "toy_street" and app.SMALL.stat().st_size < 10e6
+    layouts, images = model.sample(range(2))
+    assert layouts.unique().numel() > 5 and images.float().std() > 20
+    demo = tmp_path / "weights/toy_street_finetune/finetune_1.pt"
+    demo.parent.mkdir(parents=True)
+    demo.touch()
+    assert app.find_checkpoint(app.PageSettings()) == str(demo.relative_to(tmp_path))
+
+
 def refused(capsys, *flags) -> str:
     with pytest.raises(SystemExit) as stop:
         app.main([str(flag) for flag in flags])
