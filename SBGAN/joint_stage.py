@@ -82,6 +82,17 @@ def sample_layouts(log_probabilities, noise, config):
     return discretize.straight_through(log_probabilities, config.temperature, config.floor, noise["exponential"])
 
 
+def layouts_to_draw(log_probabilities, sampled, config):
+    """What D2 sees images of, one-hot [N,C,h,w]: the samples (released), or the likeliest classes.
+
+    The latter have no salt noise, and are nearer to what is drawn from a trained model. Their gradient is that of the
+    probabilities, too.
+    """
+    if config.drawn_layouts == "argmax":
+        return discretize.HardSample.apply(log_probabilities, config.temperature)
+    return sampled
+
+
 def images_of(spade_generator, layouts, style, layout_grad: str):
     """One-hot layouts [N,C,h,w], style [N,style_dim] or None -> images [N,3,H,W].
 
@@ -112,7 +123,8 @@ def generator_terms(networks, config, labels, images, noise, kept=None) -> dict:
         if shares is not None:
             on_layouts |= layout_losses.told_losses(soft, shares, config.lambda_shares, config.lambda_entropy)
         terms |= {f"layout_{name}": config.lambda_pgan * value for name, value in on_layouts.items()}
-    fake = images_of(n.spade_generator, layouts, noise["style"], config.layout_grad)  # [N,3,H,W]
+    drawn = layouts_to_draw(soft, layouts, config)
+    fake = images_of(n.spade_generator, drawn, noise["style"], config.layout_grad)  # [N,3,H,W]
     of_fake, _ = discriminate(behind_augmentation(n.image_discriminator_2, config, noise), fake, images)
     terms["gan_generated"] = config.lambda_D2 * hinge_generator(of_fake)
     if config.train_spade:
@@ -124,21 +136,23 @@ def generator_terms(networks, config, labels, images, noise, kept=None) -> dict:
         )
         terms |= {f"{name}_real_layout": value for name, value in on_real.items()}
     if kept is not None:
-        drawn = {"layouts": layouts, "of_layouts": fake} | ({"of_real": of_real_layouts[0]} if of_real_layouts else {})
-        kept.append({name: value.detach() for name, value in drawn.items()})
+        ready = {"layouts": layouts, "of_layouts": fake} | ({"of_real": of_real_layouts[0]} if of_real_layouts else {})
+        kept.append({name: value.detach() for name, value in ready.items()})
     return terms
 
 
-def discriminator_terms(networks, config, labels, images, noise, drawn=None, step: int = 1) -> dict:
+def discriminator_terms(networks, config, labels, images, noise, ready=None, step: int = 1) -> dict:
     """Weighted losses of the three discriminators; arguments as above.
 
-    drawn: what `generator_terms` kept; None: layouts and images are drawn anew. step: its number, from 1 on.
+    ready: what `generator_terms` kept; None: layouts and images are drawn anew. step: its number, from 1 on.
     """
-    n, terms, drawn = networks, {}, drawn or {}
-    layouts = drawn.get("layouts")
+    n, terms, ready = networks, {}, ready or {}
+    layouts, drawn = ready.get("layouts"), None
     if layouts is None:
         with torch.no_grad():
-            layouts = sample_layouts(n.layout_generator(noise["z"]), noise, config)
+            soft = n.layout_generator(noise["z"])
+            layouts = sample_layouts(soft, noise, config)
+            drawn = layouts_to_draw(soft, layouts, config)
     if config.train_layout:
         real = real_layouts(labels, layouts)
         critic = behind_augmentation(n.layout_discriminator, config, noise, image_channels=0)
@@ -150,10 +164,10 @@ def discriminator_terms(networks, config, labels, images, noise, drawn=None, ste
         mix = noise.get("real_classes"), config.lambda_labelmix
         critic = behind_augmentation(n.image_discriminator, config, noise)
         on_real = image_losses.discriminator_losses(
-            n.spade_generator, critic, labels, images, n.encoder, noise["encoder"], *mix, drawn.get("of_real")
+            n.spade_generator, critic, labels, images, n.encoder, noise["encoder"], *mix, ready.get("of_real")
         )
         terms |= {f"{name}_real_layout": value for name, value in on_real.items()}
-    for name, value in second_discriminator_terms(n, config, layouts, images, noise, drawn.get("of_layouts")).items():
+    for name, value in second_discriminator_terms(n, config, drawn, images, noise, ready.get("of_layouts")).items():
         terms[name] = config.lambda_D2 * value
     return terms
 
@@ -161,7 +175,7 @@ def discriminator_terms(networks, config, labels, images, noise, drawn=None, ste
 def second_discriminator_terms(networks, config, layouts, images, noise, fake=None) -> dict:
     """Hinge losses of D2 on SPADE's images of given layouts (one-hot [N,C,h,w]) against real images, unweighted.
 
-    fake: those images, if they are drawn already.
+    fake: those images, if they are drawn already; the layouts are then not needed.
     """
     if fake is None:
         with torch.no_grad():
@@ -287,9 +301,9 @@ def train(
             losses = descend(of_parts, parts, *of_generators, kind="generator/")
 
         # --- Discriminators, on layouts and images drawn anew unless those are to serve ---
-        drawn = {name: torch.cat([part[name] for part in kept]) for name in kept[0]} if kept else None
+        ready = {name: torch.cat([part[name] for part in kept]) for name in kept[0]} if kept else None
         noise = draw_noise(n, len(images), device, kinds)
-        parts = micro_batches(config.micro_batch, labels, images, noise, drawn)
+        parts = micro_batches(config.micro_batch, labels, images, noise, ready)
         terms = partial(discriminator_terms, n, config, step=step.number)
         return losses | descend(terms, parts, *of_discriminators, kind="discriminator/")
 

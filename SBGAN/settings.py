@@ -8,6 +8,8 @@ from SPADE.augmentation import parse_kinds
 from SPADE.engine.config import RunSettings, WarmStart, check_batch, harmless, require, setting
 from SPADE.settings import ImageScores, RealPairLosses
 
+DRAWN = ("sampled", "argmax")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ToldShares:
@@ -81,6 +83,9 @@ class FinetuneSettings(ImageScores, RealPairLosses, ToldShares, RunSettings):
     lr_pgan: float = setting(1e-5, "Adam of the layout GAN; does not decay", at_least=0)
     layout_grad: str = setting(
         "stem", "the image's gradient enters the layout by SPADE's stem (released), or in full", ("stem", "full")
+    )
+    drawn_layouts: str = setting(
+        "sampled", "drawn for D2: the samples of the layouts' critic (released), or the likeliest classes", DRAWN
     )
     train_layout: bool = setting(True, "--no_train_layout: SPADE alone learns, on generated and real layouts")
     train_spade: bool = setting(True, "--no_train_spade: the layout generator alone learns")

@@ -20,9 +20,10 @@ choose() {
     local images="$1" rows="$2" columns="$3" classes="$4"
     local fmap phase      # stage 1: channels at most, images of a phase
     local ngf hidden seen # stage 2: channels, hidden channels of modulations, images in all
-    local joined batch lr lr_joined lr_pgan more=() # stage 3: images in all; stages 2 and 3
+    local joined batch lr lr_joined lr_pgan start=() more=() # stage 3: images in all; stage 2; stages 2 and 3
     if ((rows <= 64)); then
-        fmap=64 phase=3000 ngf=16 hidden=32 seen=4500 joined=1125 batch=4 lr=1e-3 lr_joined=4e-4 lr_pgan=1e-4
+        fmap=64 phase=3000 ngf=8 hidden=16 seen=6000 joined=1125 batch=4 lr=4e-3 lr_joined=2e-3 lr_pgan=3e-4
+        start=(--init_gain 1 --interpolation bilinear)
         more=(--no_vgg_loss --evaluate_every 0) # of a CPU's time the perceptual loss would take the most
     elif ((rows <= 128)); then
         fmap=128 phase=36000 ngf=32 hidden=64 seen=50000 joined=12500 batch=4 lr=4e-4 lr_joined=2e-4 lr_pgan=1e-4
@@ -44,6 +45,7 @@ choose() {
     last=$((epochs / 2))
     stage2=(--niter $((epochs - last)) --niter_decay "$last" --batch_size "$batch" --lr "$lr")
     stage2+=(--ngf "$ngf" --hidden "$hidden" --ndf "$ngf" --upsampling "$upsampling" ${more[@]+"${more[@]}"})
+    stage2+=(${start[@]+"${start[@]}"})
     epochs="$(within $((joined / images)) 2 100)"
     last=$((epochs / 2))
     stage3=(--niter $((epochs - last)) --niter_decay "$last" --batch_size "$batch")

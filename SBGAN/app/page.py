@@ -14,7 +14,9 @@ from SBGAN.drawing.given_layouts import KINDS
 
 HERE = Path(__file__).parent
 FONTS = ("system-ui", "sans-serif")  # of the visitor's own system: nothing is fetched from elsewhere
+LAST_SEED = 2**53  # of the whole numbers that a browser knows exactly
 ICONS = ["download", "fullscreen"]  # and none that would send a picture elsewhere
+KEPT = (3600, 86400)  # Gradio's copies of pictures: seconds between looks, and until they go
 IN_TURN = dict(concurrency_id="model", concurrency_limit=1)  # one request at a time, others wait in line
 
 
@@ -57,7 +59,7 @@ def make_page(studio: Studio, title: str) -> gr.Blocks:
     names = list(studio.space.names)
     no_layouts, no_images = studio.no_layouts, studio.no_images
     no_scenes = no_layouts or no_images
-    with gr.Blocks(title="SB-GAN", analytics_enabled=False) as page:
+    with gr.Blocks(title="SB-GAN", analytics_enabled=False, delete_cache=KEPT) as page:
         gallery_state = gr.State({"canvases": [], "seeds": []})
         folder = gr.State(None, delete_callback=remove)  # of this visitor's saved pairs
         gr.Markdown(f"## SB-GAN: {title}")
@@ -80,7 +82,9 @@ def make_page(studio: Studio, title: str) -> gr.Blocks:
                 )
                 says = gr.Markdown("paint a layout, or take a scene from below", elem_id="says")
                 with gr.Row():
-                    style_seed = gr.Number(0, label="style: seed", precision=0, minimum=0, visible=studio.has_styles)
+                    style_seed = gr.Number(
+                        0, label="style: seed", precision=0, minimum=0, maximum=LAST_SEED, visible=studio.has_styles
+                    )
                     style_image = gr.Image(label="style: of an image", type="filepath", height=140,
                                            visible=not studio.no_style)  # fmt: skip
                 with gr.Row():
@@ -92,7 +96,7 @@ def make_page(studio: Studio, title: str) -> gr.Blocks:
 
         with gr.Row():
             num = gr.Slider(1, 24, 8, step=1, label="how many")
-            seed = gr.Number(0, label="first seed", precision=0, minimum=0)
+            seed = gr.Number(0, label="first seed", precision=0, minimum=0, maximum=LAST_SEED)
             wished = gr.Dropdown(
                 names, value=[], multiselect=True, label="classes to steer", interactive=not no_layouts
             )
@@ -104,7 +108,10 @@ def make_page(studio: Studio, title: str) -> gr.Blocks:
                              format="png", allow_preview=False, object_fit="contain", buttons=["download"])  # fmt: skip
 
         with gr.Accordion("Walk between two scenes", open=False), gr.Row():
-            ends = [gr.Number(i, label=f"{word} seed", precision=0, minimum=0) for i, word in enumerate(("from", "to"))]
+            ends = [
+                gr.Number(i, label=f"{word} seed", precision=0, minimum=0, maximum=LAST_SEED)
+                for i, word in enumerate(("from", "to"))
+            ]
             walk = button("Walk", no_scenes, elem_id="walk")
             animation = gr.Image(label="walk", type="filepath", format="webp", interactive=False, buttons=ICONS)
         with gr.Accordion("A layout of your own", open=False), gr.Row():
@@ -179,7 +186,7 @@ def make_page(studio: Studio, title: str) -> gr.Blocks:
 
         @explained
         def make_walk(first, second):
-            return str(studio.walk(int(first or 0), int(second or 0), 16, Path(tempfile.mkdtemp(prefix="sbgan_"))))
+            return str(studio.walk(int(first or 0), int(second or 0), 16))
 
         style, gallery_parts = [style_seed, style_image], [gallery, gallery_state]
         render.click(show, [canvas, *style], [image, says], **IN_TURN)

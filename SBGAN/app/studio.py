@@ -30,6 +30,7 @@ class Studio:
 
     def __init__(self, model: Model):
         self.model, self.space = model, model.label_space
+        self.place = tempfile.TemporaryDirectory(prefix="sbgan_")  # of walks; gone with the page
         self.turn = threading.Lock()  # the model works for one request at a time
         rows = model.image_height or model.layout_generator.max_resolution  # of stage 1 alone: its own
         self.size = rows, rows * model.data["aspect"]
@@ -119,10 +120,10 @@ class Studio:
             layouts, agreement = self.model.complete(layout, fixed, num, seed)
         return [layout[0].numpy() for layout in layouts], agreement.tolist()
 
-    def walk(self, first: int, second: int, frames: int, folder: Path) -> Path:
-        """An animation from one seed's scene to another's and back."""
+    def walk(self, first: int, second: int, frames: int) -> Path:
+        """Draws an animation from one seed's scene to another's and back."""
         self.refuse(self.no_layouts or self.no_images)
-        path = folder / f"walk_{first}_{second}.webp"
+        path = Path(self.place.name) / f"walk_{first}_{second}.webp"
         with self.turn:
             save_animation(walk_frames(self.model, [first, second], frames), path)
         return path
@@ -181,10 +182,10 @@ def redraw(model: Model, line: dict):
 
 
 def packed(folder: Path) -> Path:
-    """All saved pairs as one file."""
-    path = Path(tempfile.mkdtemp()) / "scenes.zip"
+    """All saved pairs as one file, beside them."""
+    path = folder / "scenes.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for file in sorted(folder.rglob("*")):
-            if file.is_file() and file.suffix in (".png", ".jsonl"):
+            if file.suffix in (".png", ".jsonl"):
                 archive.write(file, file.relative_to(folder))
     return path

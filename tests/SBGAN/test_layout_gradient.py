@@ -1,11 +1,13 @@
 """The image's gradient reaches the layout generator through SPADE, by the way that was asked for."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from datasets.labels import one_hot
 from SBGAN.discretize import argmax, straight_through
-from SBGAN.joint_stage import images_of
+from SBGAN.joint_stage import images_of, layouts_to_draw
 from SBGAN.networks import LayoutGenerator
 from SPADE.networks import SPADEGenerator
 
@@ -73,3 +75,17 @@ def test_labels_and_their_one_hot_give_one_image(networks):
     labels = torch.randint(0, CLASSES, (2, 1, 32, 64), dtype=torch.uint8)
     assert torch.allclose(spade_generator(labels), spade_generator(one_hot(labels, CLASSES)), atol=1e-6)
     assert torch.equal(argmax(one_hot(labels, CLASSES)), labels)
+
+
+def test_the_likeliest_classes_are_drawn_with_the_gradient_of_the_probabilities():
+    torch.manual_seed(2)
+    scores = torch.randn(2, CLASSES, 4, 8, dtype=torch.float64, requires_grad=True)
+    sampled, config = straight_through(scores.log_softmax(1)), SimpleNamespace(temperature=0.5, drawn_layouts="argmax")
+    drawn = layouts_to_draw(scores.log_softmax(1), sampled, config)
+    assert torch.equal(argmax(drawn), scores.argmax(1, keepdim=True).byte()) and not torch.equal(drawn, sampled)
+    weights = torch.randn_like(drawn)
+    (found,) = torch.autograd.grad((drawn * weights).sum(), scores)
+    (wanted,) = torch.autograd.grad(((scores / 0.5).softmax(1) * weights).sum(), scores)
+    torch.testing.assert_close(found, wanted)
+    config.drawn_layouts = "sampled"
+    assert layouts_to_draw(scores, sampled, config) is sampled

@@ -126,7 +126,7 @@ def test_samples_of_the_generators_descent_are_those_of_the_same_noise(layout_ne
     anew = joint_stage.discriminator_terms(networks, config, *batch)
     for generator in (layout_networks[0], spade):
         generator.forward = None  # is not asked again
-    reused = joint_stage.discriminator_terms(networks, config, *batch, drawn=kept[0])
+    reused = joint_stage.discriminator_terms(networks, config, *batch, ready=kept[0])
     assert reused.keys() == anew.keys()
     for name, value in anew.items():
         torch.testing.assert_close(reused[name], value, msg=name)

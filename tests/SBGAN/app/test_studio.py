@@ -73,7 +73,7 @@ def test_half_a_model_does_its_half(untrained):
     assert images_alone.render(np.zeros((32, 64), np.uint8), 0).shape == (3, 32, 64)
     for call, words in (
         (lambda: layouts_alone.render(canvases[0], 0), "stage 1"),
-        (lambda: layouts_alone.walk(0, 1, 2, None), "stage 1"),
+        (lambda: layouts_alone.walk(0, 1, 2), "stage 1"),
         (lambda: images_alone.scenes(1, 0, {}), "stage 2"),
         (lambda: images_alone.complete(sketch, 1, 0), "stage 2"),
         (lambda: images_alone.style_of("a.png"), "no style encoder"),
@@ -83,8 +83,8 @@ def test_half_a_model_does_its_half(untrained):
             call()
 
 
-def test_a_walk_is_an_animation(studio, tmp_path):
-    with Image.open(studio.walk(3, 4, 2, tmp_path)) as animation:
+def test_a_walk_is_an_animation(studio):
+    with Image.open(studio.walk(3, 4, 2)) as animation:
         assert (animation.n_frames, animation.size) == (4, (64, 64))  # there and back, layouts above images
 
 
