@@ -15,8 +15,8 @@ DRAWN = ("sampled", "argmax")
 class ToldShares:
     """Weights of the losses of a layout generator that is told class shares (stage 1 with --class_shares)."""
 
-    lambda_shares: float = setting(10.0, "weight of the class shares' distance to those told", at_least=0)
-    lambda_entropy: float = setting(0.5, "weight of the layouts' entropy beside it", at_least=0)
+    lambda_shares: float = setting(3.0, "weight of the class shares' distance to those told", at_least=0)
+    lambda_entropy: float = setting(0.1, "weight of the layouts' entropy beside it", at_least=0)
 
 
 @dataclass(frozen=True, kw_only=True)
