@@ -108,12 +108,12 @@ def real_layouts(labels, like):
     return one_hot(discretize.resize(labels, *like.shape[-2:]), like.shape[1])
 
 
-def generator_terms(networks, config, labels, images, noise) -> dict:
+def generator_terms(networks, config, labels, images, noise, kept=None) -> dict:
     """Weighted losses of both generators; the order of SPADE's passes is that of the released system.
 
-    labels uint8 [N,1,H,W], images float [N,3,H,W]: a real pair; noise: `draw_noise`.
+    labels uint8 [N,1,H,W], images float [N,3,H,W]: a real pair; noise: `draw_noise`; kept: list for what is drawn.
     """
-    n, terms = networks, {}
+    n, terms, of_real_layouts = networks, {}, []
     soft = n.layout_generator(noise["z"])  # log-probabilities [N,C,h,w]
     layouts = sample_layouts(soft, noise, config)  # [N,C,h,w]
     if config.train_layout:
@@ -132,22 +132,27 @@ def generator_terms(networks, config, labels, images, noise) -> dict:
         weights = image_losses.Weights(config.lambda_feat, config.lambda_vgg, config.lambda_kld * config.batch_size)
         critic = behind_augmentation(n.image_discriminator, config, noise)
         on_real = image_losses.generator_losses(
-            n.spade_generator, critic, labels, images, weights, n.encoder, noise["encoder"], n.vgg
+            n.spade_generator, critic, labels, images, weights, n.encoder, noise["encoder"], n.vgg, of_real_layouts
         )
         terms |= {f"{name}_real_layout": value for name, value in on_real.items()}
+    if kept is not None:
+        ready = {"layouts": layouts, "of_layouts": fake} | ({"of_real": of_real_layouts[0]} if of_real_layouts else {})
+        kept.append({name: value.detach() for name, value in ready.items()})
     return terms
 
 
-def discriminator_terms(networks, config, labels, images, noise, step: int = 1) -> dict:
-    """Weighted losses of the three discriminators, on layouts and images drawn anew; arguments as above.
+def discriminator_terms(networks, config, labels, images, noise, ready=None, step: int = 1) -> dict:
+    """Weighted losses of the three discriminators; arguments as above.
 
-    step: its number, from 1 on.
+    ready: what `generator_terms` kept; None: layouts and images are drawn anew. step: its number, from 1 on.
     """
-    n, terms = networks, {}
-    with torch.no_grad():
-        soft = n.layout_generator(noise["z"])
-        layouts = sample_layouts(soft, noise, config)
-        drawn = layouts_to_draw(soft, layouts, config)
+    n, terms, ready = networks, {}, ready or {}
+    layouts, drawn = ready.get("layouts"), None
+    if layouts is None:
+        with torch.no_grad():
+            soft = n.layout_generator(noise["z"])
+            layouts = sample_layouts(soft, noise, config)
+            drawn = layouts_to_draw(soft, layouts, config)
     if config.train_layout:
         real = real_layouts(labels, layouts)
         critic = behind_augmentation(n.layout_discriminator, config, noise, image_channels=0)
@@ -159,18 +164,22 @@ def discriminator_terms(networks, config, labels, images, noise, step: int = 1) 
         mix = noise.get("real_classes"), config.lambda_labelmix
         critic = behind_augmentation(n.image_discriminator, config, noise)
         on_real = image_losses.discriminator_losses(
-            n.spade_generator, critic, labels, images, n.encoder, noise["encoder"], *mix
+            n.spade_generator, critic, labels, images, n.encoder, noise["encoder"], *mix, ready.get("of_real")
         )
         terms |= {f"{name}_real_layout": value for name, value in on_real.items()}
-    for name, value in second_discriminator_terms(n, config, drawn, images, noise).items():
+    for name, value in second_discriminator_terms(n, config, drawn, images, noise, ready.get("of_layouts")).items():
         terms[name] = config.lambda_D2 * value
     return terms
 
 
-def second_discriminator_terms(networks, config, layouts, images, noise) -> dict:
-    """Hinge losses of D2 on SPADE's images of given layouts (one-hot [N,C,h,w]) against real images, unweighted."""
-    with torch.no_grad():
-        fake = images_of(networks.spade_generator, layouts, noise["style"], "stem")
+def second_discriminator_terms(networks, config, layouts, images, noise, fake=None) -> dict:
+    """Hinge losses of D2 on SPADE's images of given layouts (one-hot [N,C,h,w]) against real images, unweighted.
+
+    fake: those images, if they are drawn already; the layouts are then not needed.
+    """
+    if fake is None:
+        with torch.no_grad():
+            fake = images_of(networks.spade_generator, layouts, noise["style"], "stem")
     critic = behind_augmentation(networks.image_discriminator_2, config, noise)
     of_fake, of_real = discriminate(critic, fake, images)
     return {"fake_generated": hinge_discriminator_fake(of_fake), "real_generated": hinge_discriminator_real(of_real)}
@@ -287,10 +296,14 @@ def train(
         # --- Generators ---
         with frozen(*discriminators):
             parts = micro_batches(config.micro_batch, labels, images, noise)
-            losses = descend(partial(generator_terms, n, config), parts, *of_generators, kind="generator/")
+            kept = [] if config.reuse_fakes else None  # what they draw, part by part
+            of_parts = partial(generator_terms, n, config, kept=kept)
+            losses = descend(of_parts, parts, *of_generators, kind="generator/")
 
-        # --- Discriminators, on layouts and images drawn anew ---
-        parts = micro_batches(config.micro_batch, labels, images, draw_noise(n, len(images), device, kinds))
+        # --- Discriminators, on layouts and images drawn anew unless those are to serve ---
+        ready = {name: torch.cat([part[name] for part in kept]) for name in kept[0]} if kept else None
+        noise = draw_noise(n, len(images), device, kinds)
+        parts = micro_batches(config.micro_batch, labels, images, noise, ready)
         terms = partial(discriminator_terms, n, config, step=step.number)
         return losses | descend(terms, parts, *of_discriminators, kind="discriminator/")
 

@@ -54,23 +54,41 @@ class Domain:
     class_axes: dict[str, int]  # the layers that see or give classes, for a warm start
 
 
-def generator_terms(generator, discriminator, domain, z, noise, resolution, alpha, loss="wgan_gp", told=(0.0, 0.0)):
-    """told: weights of `told_losses`, for a generator that is told class shares."""
+def generator_terms(
+    generator, discriminator, domain, z, noise, resolution, alpha, loss="wgan_gp", told=(0.0, 0.0), kept=None
+):
+    """told: weights of `told_losses`, for a generator that is told class shares. kept: list to keep the samples in."""
     output = generator(z, resolution, alpha)  # [N,latent_dim] -> [N,C,h,w]
     shares = generator.shares_of(z)  # [N,C], or None
     on_shares = {} if shares is None else told_losses(output, shares, *told)
-    score = discriminator(domain.sample(output, noise), resolution, alpha)  # [N,1]
+    sample = domain.sample(output, noise)
+    if kept is not None:
+        kept.append(sample.detach())
+    score = discriminator(sample, resolution, alpha)  # [N,1]
     with torch.no_grad():  # constants: they are logged beside the loss and add nothing to its gradient
         statistics = domain.statistics(output)
     return generator_losses(loss, score) | on_shares | statistics
 
 
 def discriminator_terms(
-    generator, discriminator, domain, real, z, noise, mix, resolution, alpha, penalty_weight, loss="wgan_gp", **when
+    generator,
+    discriminator,
+    domain,
+    real,
+    z,
+    noise,
+    mix,
+    resolution,
+    alpha,
+    penalty_weight,
+    loss="wgan_gp",
+    fake=None,
+    **when,
 ):
-    """when: step and penalty_every of `discriminator_losses`."""
-    with torch.no_grad():
-        fake = domain.sample(generator(z, resolution, alpha), noise)  # [N,C,h,w], as `real` is
+    """fake: samples [N,C,h,w], as `real` is; drawn here if not given. when: step and penalty_every of the losses."""
+    if fake is None:
+        with torch.no_grad():
+            fake = domain.sample(generator(z, resolution, alpha), noise)
 
     score = partial(discriminator, resolution=resolution, alpha=alpha)
     return discriminator_losses(loss, score, real, fake, mix, penalty_weight, **when)
@@ -129,22 +147,25 @@ def train(config, phases, data, generator, discriminator, domain: Domain, device
             return augmented(discriminator, kinds, draws, domain.image_channels)
 
         # --- Generator ---
+        kept = [] if config.reuse_fakes else None  # its samples, part by part
+
         def of_generator(z, noise, draws):
-            return generator_terms(generator, critic(draws), domain, z, noise, **at, loss=config.loss, told=told)
+            more = dict(loss=config.loss, told=told, kept=kept)
+            return generator_terms(generator, critic(draws), domain, z, noise, **at, **more)
 
         with frozen(discriminator):
             parts = micro_batches(config.micro_batch, z[0], noise[0], draws[0])
             losses = descend(of_generator, parts, optimizers["generator"], kind="generator/")
 
-        # --- Discriminator ---
+        # --- Discriminator, on samples drawn anew unless those are to serve ---
+        fake = torch.cat(kept) if kept else None
         loss = dict(loss=config.loss, penalty_weight=config.penalty_weight, penalty_every=config.penalty_every)
 
-        def of_discriminator(real, z, noise, mix, draws):
-            return discriminator_terms(
-                generator, critic(draws), domain, real, z, noise, mix, **at, **loss, step=step.number
-            )
+        def of_discriminator(real, z, noise, mix, draws, fake):
+            more = dict(fake=fake, step=step.number)
+            return discriminator_terms(generator, critic(draws), domain, real, z, noise, mix, **at, **loss, **more)
 
-        parts = micro_batches(config.micro_batch, real, z[1], noise[1], mix, draws[1])
+        parts = micro_batches(config.micro_batch, real, z[1], noise[1], mix, draws[1], fake)
         return losses | descend(of_discriminator, parts, optimizers["discriminator"], kind="discriminator/")
 
     # --- Pictures and scores at the resolution of the step before them ---

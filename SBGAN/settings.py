@@ -15,8 +15,8 @@ DRAWN = ("sampled", "argmax")
 class ToldShares:
     """Weights of the losses of a layout generator that is told class shares (stage 1 with --class_shares)."""
 
-    lambda_shares: float = setting(10.0, "weight of the class shares' distance to those told", at_least=0)
-    lambda_entropy: float = setting(0.5, "weight of the layouts' entropy beside it", at_least=0)
+    lambda_shares: float = setting(3.0, "weight of the class shares' distance to those told", at_least=0)
+    lambda_entropy: float = setting(0.1, "weight of the layouts' entropy beside it", at_least=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,7 @@ class LayoutSettings(ToldShares, WarmStart, RunSettings):
     batch_size: int = setting(16, "over all processes", at_least=1)
     batch_sizes: str = setting("", "where it differs: RESOLUTION:BATCH pairs such as 256:4")
     lr: float = setting(1e-3, "Adam, both networks", above=0)
+    reuse_fakes: bool = setting(False, "critics see the samples of the generators' descent, not new ones: fewer passes")
     loss: str = setting("wgan_gp", "Wasserstein with gradient penalty, or logistic (non-saturating) with R1", LOSSES)
     penalty_weight: float = setting(10.0, "of the gradient penalty, or of R1 (its gamma: 1 is usual)", at_least=0)
     penalty_every: int = setting(
@@ -77,6 +78,7 @@ class FinetuneSettings(ImageScores, RealPairLosses, ToldShares, RunSettings):
     niter: int = setting(50, "epochs at the full learning rate", at_least=0)
     niter_decay: int = setting(50, "further epochs, SPADE's and D2's learning rate linearly to 0", at_least=0)
     pretrain_epochs: int = setting(1, "epochs that D2 is trained alone before", at_least=0)
+    reuse_fakes: bool = setting(False, "critics see the samples of the generators' descent, not new ones: fewer passes")
     lr: float = setting(2e-4, "Adam of D2 and of SPADE (generator half, discriminator twice of it)", at_least=0)
     lr_pgan: float = setting(1e-5, "Adam of the layout GAN; does not decay", at_least=0)
     layout_grad: str = setting(

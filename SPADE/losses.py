@@ -164,14 +164,18 @@ def encode(encoder, image, noise):
     return sample_style(mean, log_variance, noise), mean, log_variance
 
 
-def generator_losses(generator, discriminator, labels, image, weights: Weights, encoder=None, noise=None, vgg=None):
+def generator_losses(
+    generator, discriminator, labels, image, weights: Weights, encoder=None, noise=None, vgg=None, kept=None
+):
     """labels uint8 [N,1,H,W], image float [N,3,H,W] in [-1,1] -> {term: weighted loss, a mean over the images}.
 
     encoder, noise: style encoder and normal [N,style_dim] to sample its styles with, or None. vgg: images -> feature
-    maps, or None to leave the perceptual term out.
+    maps, or None to leave the perceptual term out. kept: list to keep the drawn images in.
     """
     style, mean, log_variance = encode(encoder, image, noise)
     fake = generator(labels, style=style)
+    if kept is not None:
+        kept.append(fake.detach())
     if isinstance(discriminator, SegmentationCritic):
         terms = {"gan": segmentation_real(discriminator(fake), labels)}
     else:
@@ -190,16 +194,17 @@ def generator_losses(generator, discriminator, labels, image, weights: Weights, 
 
 
 def discriminator_losses(
-    generator, discriminator, labels, image, encoder=None, noise=None, real_classes=None, lambda_mix=0.0
+    generator, discriminator, labels, image, encoder=None, noise=None, real_classes=None, lambda_mix=0.0, fake=None
 ):
-    """Losses on images drawn anew, without gradients for the generator -> {term: loss}.
+    """Losses on drawn images [N,3,H,W], or (None) on images drawn anew, without gradients -> {term: loss}.
 
     real_classes, lambda_mix: of LabelMix, which a segmentation critic is also trained with: bool [N,C], those whose
     pixels the mixed image has from the real one, and the weight.
     """
-    with torch.no_grad():
-        style, _, _ = encode(encoder, image, noise)
-        fake = generator(labels, style=style)
+    if fake is None:
+        with torch.no_grad():
+            style, _, _ = encode(encoder, image, noise)
+            fake = generator(labels, style=style)
     if isinstance(discriminator, SegmentationCritic):
         mask = label_mix(labels, real_classes)  # [N,1,H,W]
         mixed = mask * image + (1 - mask) * fake

@@ -65,6 +65,7 @@ class SpadeSettings(ImageScores, RealPairLosses, WarmStart, RunSettings):
     niter: int = setting(100, "epochs at the full learning rate", at_least=0)
     niter_decay: int = setting(100, "further epochs, learning rate linearly to 0", at_least=0)
     lr: float = setting(2e-4, "Adam; the generator gets half of it, the discriminator twice (TTUR)", above=0)
+    reuse_fakes: bool = setting(False, "critics see the samples of the generators' descent, not new ones: fewer passes")
 
     ngf: int = setting(64, "generator channels at its last block but one", at_least=1)
     init_gain: float = setting(0.02, "of the generator's first weights; about 1 for a training of minutes", above=0)

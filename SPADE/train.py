@@ -5,6 +5,7 @@ Examples:
     torchrun --nproc_per_node 8 -m -- SPADE.train --store packed/cityscapes --name cityscapes_spade --upsampling more
 """
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -113,13 +114,14 @@ def train(config: SpadeSettings, store, device, vgg, score) -> Path:
 
     kinds = augmentation.parse_kinds(config.augment)
 
-    def generator_terms(labels, images, noise, draws):
+    def generator_terms(kept, labels, images, noise, draws):
         pair, critic = (labels, images), augmentation.augmented(discriminator, kinds, draws, image_channels=3)
-        return generator_losses(generator, critic, *pair, weights, encoder, noise, vgg)
+        return generator_losses(generator, critic, *pair, weights, encoder, noise, vgg, kept)
 
-    def discriminator_terms(labels, images, noise, draws, real_classes):
+    def discriminator_terms(labels, images, noise, draws, real_classes, fake):
         pair, critic = (labels, images), augmentation.augmented(discriminator, kinds, draws, image_channels=3)
-        return discriminator_losses(generator, critic, *pair, encoder, noise, real_classes, config.lambda_labelmix)
+        mix = real_classes, config.lambda_labelmix
+        return discriminator_losses(generator, critic, *pair, encoder, noise, *mix, fake)
 
     def update(step, descend):
         # --- Data and noise: this process's n of the batch ---
@@ -132,10 +134,12 @@ def train(config: SpadeSettings, store, device, vgg, score) -> Path:
         # --- Generator, and the encoder with it ---
         with frozen(discriminator):
             parts = micro_batches(config.micro_batch, labels, images, noise[0], draws[0])
-            losses = descend(generator_terms, parts, optimizers["generator"], kind="generator/")
+            kept = [] if config.reuse_fakes else None  # its images, part by part
+            losses = descend(partial(generator_terms, kept), parts, optimizers["generator"], kind="generator/")
 
-        # --- Discriminator, on images drawn anew ---
-        parts = micro_batches(config.micro_batch, labels, images, noise[1], draws[1], real_classes)
+        # --- Discriminator, on images drawn anew unless those are to serve ---
+        fake = torch.cat(kept) if kept else None
+        parts = micro_batches(config.micro_batch, labels, images, noise[1], draws[1], real_classes, fake)
         return losses | descend(discriminator_terms, parts, optimizers["discriminator"], kind="discriminator/")
 
     training = loop.Training(

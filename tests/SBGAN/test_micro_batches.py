@@ -113,6 +113,25 @@ def test_joined_without_batch_statistics(layout_networks):
         check(*(gradients(terms, batch, size, nets, *trained) for size in (0, 4)))
 
 
+def test_samples_of_the_generators_descent_are_those_of_the_same_noise(layout_networks):
+    """With `--reuse_fakes` the critics see these."""
+    torch.manual_seed(1)
+    spade = SPADEGenerator(CLASSES, 32, 64, channels=2, hidden=4).eval()
+    critics = MultiscaleDiscriminator(CLASSES + 3, 2).eval(), MultiscaleDiscriminator(3, 2).eval()
+    networks = joint_stage.Networks(*layout_networks, spade, *critics)
+    config = FinetuneSettings(store="", name="", layout_name="", spade_name="")
+    batch = torch.randint(CLASSES, (BATCH, 1, 32, 64)).to(torch.uint8), torch.rand(BATCH, 3, 32, 64) * 2 - 1
+    batch, kept = (*batch, joint_stage.draw_noise(networks, BATCH, torch.device("cpu"))), []
+    joint_stage.generator_terms(networks, config, *batch, kept=kept)
+    anew = joint_stage.discriminator_terms(networks, config, *batch)
+    for generator in (layout_networks[0], spade):
+        generator.forward = None  # is not asked again
+    reused = joint_stage.discriminator_terms(networks, config, *batch, ready=kept[0])
+    assert reused.keys() == anew.keys()
+    for name, value in anew.items():
+        torch.testing.assert_close(reused[name], value, msg=name)
+
+
 def test_the_command_accumulates(toy_store, tmp_path):
     """Stage 1: the first step's losses are those of the whole batch, later ones drift apart by rounding alone."""
     for name, flags in (("whole", []), ("parts", ["--micro_batch", "4"])):
