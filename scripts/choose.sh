@@ -1,7 +1,7 @@
 # Numbers for pictures of one's own, chosen from what the packed store holds. Sourced by settings.sh.
 #
 # The size decides how wide the networks are, and with that on what they can be trained: 64 rows and fewer on a CPU
-# (scripts/camvid's numbers), 256 rows and more on GPUs (the published ones). The number of images decides the epochs:
+# (scripts/camvid's numbers of stages 2 and 3), 256 rows and more on GPUs (the published ones). The number of images decides the epochs:
 # as many images are seen as in that recipe, but each at most 200 times in stage 2, 100 times in stage 3 and in a phase
 # of stage 1: more would only teach few images by heart. Batches are powers of two and no larger than the training split. The layout GAN is as wide as
 # there are classes, and ends at half of the rows, since layouts are smooth.
