@@ -103,7 +103,7 @@ part "a run in one" "$(share 3)" checks.txt "${resumed[@]}" --name one --niter 2
     part "exact resume" 60 checks.txt "$python" scripts/gpu_summary.py --same "$work/weights"/{one,two}/spade_2.pt
 
 # --- How fast the data come ---
-part loader "$(share 8)" checks.txt "$python" -m datasets.benchmark --seconds 1 --pairs 128
+part loader "$(share 15)" checks.txt "$python" -m datasets.benchmark --seconds 1 --pairs 128
 
 # --- All stages ---
 height="${height:-128}"
