@@ -17,13 +17,13 @@ cores="$(python -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os,
 # Later stages keep that: threads on every core stall each other ten-fold when anything else runs.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$(((cores + 1) / 2))}"
 mkdir -p "$root/logs"
-beside() { # beside RECIPE: its progress bar goes to a file
+beside() { # beside RECIPE FLAGS...: its progress bar goes to a file
     local file="$root/logs/demo_$1.txt"
-    bash "$recipes/$1.sh" >"$file" 2>&1 || { tail -n 5 "$file" >&2; return 1; }
+    bash "$recipes/$1.sh" "${@:2}" >"$file" 2>&1 || { tail -n 5 "$file" >&2; return 1; }
 }
 stage1() { beside train_progressive_seg; }
 stage2() { bash "$recipes/train_spade.sh"; }
-segmenter() { beside train_segmenter; }
+segmenter() { beside train_segmenter --steps 500; } # half of the recipe's: about as long as stage 3
 stage3() { bash "$recipes/train_finetune_end2end.sh"; }
 echo "stage 1 runs beside stage 2; its progress bar is in logs/demo_train_progressive_seg.txt"
 both stage1 stage2
