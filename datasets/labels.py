@@ -259,10 +259,9 @@ def colourise(labels: np.ndarray, colours: np.ndarray) -> np.ndarray:
 
 
 def one_hot(labels: torch.Tensor, num_classes: int) -> torch.Tensor:
-    """train ids uint8 [N,1,H,W] -> float32 [N,C,H,W], channels last in memory, made on the labels' device."""
+    """train ids uint8 [N,1,H,W] -> float32 [N,C,H,W], made on the labels' device."""
     n, _, height, width = labels.shape
-    zeros = labels.new_zeros((n, height, width, num_classes)).permute(0, 3, 1, 2)
-    return zeros.scatter_(1, labels.long(), 1).float()
+    return labels.new_zeros((n, num_classes, height, width)).scatter_(1, labels.long(), 1).float()
 
 
 def _checked_space(table: dict, where: str) -> LabelSpace:
