@@ -49,7 +49,6 @@ class LayoutSettings(ToldShares, WarmStart, RunSettings):
         0.0, "probability added inside the sampler's logarithm (released code: 1e-5)", at_least=0, at_most=1
     )
 
-    log_every: int = harmless(20, "iterations between lines of the log; 0: only the last", at_least=0)
     picture_every: int = harmless(
         500, "iterations between pictures in the log beside those at the end of each phase; 0: none", at_least=0
     )
@@ -104,7 +103,6 @@ class FinetuneSettings(ImageScores, RealPairLosses, ToldShares, RunSettings):
         0.0, "probability added inside the sampler's logarithm (released code: 1e-5)", at_least=0, at_most=1
     )
 
-    log_every: int = harmless(20, "steps between lines of the log; 0: only the last", at_least=0)
     picture_every: int = harmless(500, "steps between pictures in the log; 0: only the first and the last", at_least=0)
     save_every: int = harmless(5, "epochs between checkpoints; 0: only the last, which is always saved", at_least=0)
     evaluate_every: int = harmless(5, "epochs between scores; 0: never", at_least=0)

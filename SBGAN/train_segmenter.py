@@ -67,7 +67,6 @@ class SegmenterSettings(RunSettings):
         0.25, "brightness, contrast and saturation change by up to this share", at_least=0, at_most=1
     )
 
-    log_every: int = harmless(20, "steps between lines of the log; 0: only the last", at_least=0)
     picture_every: int = harmless(500, "steps between pictures in the log; 0: only the first and the last", at_least=0)
     save_every: int = harmless(5000, "steps between checkpoints; 0: only the last, which is always saved", at_least=0)
     evaluate_every: int = harmless(1000, "steps between scores; 0: only the last", at_least=0)

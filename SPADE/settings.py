@@ -88,7 +88,6 @@ class SpadeSettings(ImageScores, RealPairLosses, WarmStart, RunSettings):
     use_vae: bool = setting(False, "style encoder: the generator starts from the style of the image")
     style_dim: int = setting(256, "length of the style vector", at_least=1)
 
-    log_every: int = harmless(20, "steps between lines of the log; 0: only the last", at_least=0)
     picture_every: int = harmless(500, "steps between pictures in the log; 0: only the first and the last", at_least=0)
     save_every: int = harmless(10, "epochs between checkpoints; 0: only the last, which is always saved", at_least=0)
     evaluate_every: int = harmless(10, "epochs between scores; 0: never", at_least=0)

@@ -120,6 +120,7 @@ class RunSettings:
     ema: bool = setting(True, "moving average of the generators' weights, which is scored and sampled (--no_ema)")
     ema_images: int = setting(10_000, "its half-life in images, but at most a 20th of those seen", at_least=0)
 
+    log_every: int = harmless(20, "steps between lines of the log; 0: only the last", at_least=0)
     resume_every: int = harmless(
         1000, "steps between checkpoints to continue from (the newest two stay); 0: none", at_least=0
     )
