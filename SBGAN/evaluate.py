@@ -146,6 +146,7 @@ def evaluate(
     evaluation = replace(evaluation, segmenter=segmenter)
     inception = imagenet_inception(config.released_weights, last.device) if config.fid_released else None
     make_results(folder)
+    ceiling = score_real_pairs(evaluation) if segmenter else None  # first: what a network can't do shows at once
 
     # --- Scores ---
     scores, samples = {}, None
@@ -157,7 +158,7 @@ def evaluate(
         if model.spade_generator:
             scores[titled("real layouts", name)] = score_real_layouts(model.spade_generator, evaluation)
     if segmenter:
-        scores[f"real pairs of {test_split(store)}"] = score_real_pairs(evaluation)
+        scores[f"real pairs of {test_split(store)}"] = ceiling
     rows = last.layout_generator.max_resolution if last.layout_generator else None
     scores["floor: real against real"] = score_floor(evaluation, rows)
 

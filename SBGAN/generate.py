@@ -31,7 +31,7 @@ from SBGAN.drawing.files import (
 from SBGAN.drawing.given_layouts import KINDS, read_layouts, read_sketches, read_style
 from SBGAN.drawing.search import fits, parse_shares, parse_where, wished_shares
 from SBGAN.model import Model, load, truncated
-from SBGAN.pairs import Trust, check_trust, open_trust, write_pairs
+from SBGAN.pairs import DOUBTED, Trust, check_trust, open_trust, write_pairs
 from SPADE.engine import config as settings
 from SPADE.engine.config import require, setting
 from SPADE.engine.device import keep_freed_memory, pick
@@ -93,7 +93,7 @@ class GenerationSettings(SegmenterFile):
         None, "what is written where the --segmenter finds the layout's class least likely (255 where the label table "
         "has no unknown class)", choices=("unknown",),
     )  # fmt: skip
-    doubtful_share: float = setting(0.1, "of each class's pixels that this is", at_least=0, at_most=1)
+    doubtful_share: float = setting(DOUBTED, "of each class's pixels that this is", at_least=0, at_most=1)
     style: str | None = setting(None, "image whose style all images get (models with a style encoder)")
 
 

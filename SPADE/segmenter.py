@@ -195,6 +195,12 @@ class Segmenter:
         if found != known if logits else found > known:
             require(False, "segmenter", f"{self.name}, which gives {found} classes", f"one of {known}",
                     "say by --segmenter_ids which class each of its ids is")  # fmt: skip
+        if logits and output.isnan().any():
+            require(False, "segmenter", f"{self.name}, which gives what is no number (NaN)", "one that gives logits",
+                    "look at the network")  # fmt: skip
+        if not logits and output.min() < 0:
+            require(False, "segmenter", f"{self.name}, which gives the id {int(output.min())}", "one of ids from 0 on",
+                    "wrap the network so that it gives such")  # fmt: skip
         if not logits and None in self.classes:
             require(False, "segmenter_ids", "a table with null", "one without for a segmenter that gives ids",
                     "give every id a class")  # fmt: skip

@@ -241,6 +241,15 @@ def test_what_is_refused(untrained, toy_store, pairs, tmp_path, capsys):
     ):
         Image.fromarray(ids).save(tmp_path / "layouts/0.png")
         assert words in refusal("--pairs", tmp_path, "--batch_size", 1)
+    Image.fromarray(np.full((32, 64), 255, np.uint8)).save(tmp_path / "layouts/0.png")
+    assert "no pixel of its layouts says a class" in refusal("--pairs", tmp_path, "--batch_size", 1)
+    Image.new("RGB", (32, 16)).save(tmp_path / "images/0.png")
+    line = refusal("--pairs", tmp_path, "--batch_size", 1)
+    assert "images/0.png: 16x32 pixels, wanted 32x64" in line
+    about = {"classes": ["road", "sky"]}
+    (tmp_path / "about.json").write_text(json.dumps(about))  # whose ids 0 and 1 would be ids here, too
+    line = refusal("--pairs", tmp_path, "--batch_size", 1)
+    assert "pairs of the classes road, sky, wanted those of --store, road, " in line
     line = refused(capsys, prepare.main, "subset", "--store", toy_store, "--share", 2, "--out", tmp_path / "out")
     assert "--share 2: no share" in line
 

@@ -11,6 +11,7 @@ from datasets.files import read_label_pixels
 from datasets.labels import load_space
 from SBGAN import generate
 from SBGAN.drawing.files import FORMATS, Files, Writer
+from SBGAN.model import Model
 from SBGAN.pairs import PairsFolder, agreements, usual_surprise
 from SPADE.pretrained import torchvision
 from SPADE.segmenter import make_segmenter
@@ -106,6 +107,19 @@ def test_surprise_that_is_usual(untrained):
     assert usual[0] == pytest.approx(sorted(wanted.tolist())[15]) and usual[1:].isinf().all()
 
 
+class Ids(torch.nn.Module):
+    def forward(self, images):
+        return images[:, 0].long() % 11
+
+
+def test_ids_say_nothing_of_doubt(joined, tmp_path, capsys, monkeypatch):
+    torch.jit.script(Ids()).save(str(tmp_path / "ids.pt"))
+    monkeypatch.setattr(Model, "sample_layouts", None)  # it is refused before anything is drawn
+    with pytest.raises(SystemExit) as stop:
+        run(joined, tmp_path / "out", "--segmenter", tmp_path / "ids.pt", "--doubtful", "unknown")
+    assert stop.value.code == 2 and "must be one that gives logits; ids say nothing of doubt" in capsys.readouterr().err
+
+
 class Described:
     """What Files asks of a model."""
 
@@ -158,6 +172,8 @@ def test_what_is_refused(joined, halves, tmp_path, capsys):
     assert "--keep_aligned is 1.5, but must be at least 0, at most 1" in refusal(*see, "--keep_aligned", 1.5)
     assert "--keep_aligned is given, but must be given with --segmenter" in refusal("--keep_aligned", 0.5)
     assert "--segmenter is given, but must be given with --keep_aligned or" in refusal(*see)
+    assert "--keep_aligned_by is class, but must be given with --keep_aligned" in refusal("--keep_aligned_by", "class")
+    assert "--doubtful_share is 0.3, but must be given with --doubtful" in refusal("--doubtful_share", 0.3)
     assert "left out beside --grid; it is of pairs" in refusal(*see, "--keep_aligned", 0.5, "--grid", "2x2")
     assert "--keep_aligned 1 fits none of 12 samples; ask for less" in refusal(*see, "--keep_aligned", 1)
     (tmp_path / "ids.json").write_text(json.dumps(["road", "sky"]))

@@ -149,9 +149,21 @@ class Vector(torch.nn.Module):
         return images.float().mean((2, 3))
 
 
+class NoNumber(torch.nn.Module):
+    def forward(self, images):
+        return images[:, :1].float().expand(-1, 11, -1, -1) * float("nan")
+
+
+class BelowZero(torch.nn.Module):
+    def forward(self, images):
+        return images[:, 0].long() - 12
+
+
 @pytest.mark.parametrize(
     ("network", "ids", "words"),
     [
+        (NoNumber(), None, "gives what is no number (NaN), but must be one that gives logits"),
+        (BelowZero(), None, "gives the id -12, but must be one of ids from 0 on"),
         (Red(10), None, "gives 10 classes, but must be one of 11; say by --segmenter_ids"),
         (Red(12, True), list(range(11)), "gives 12 classes, but must be one of 11"),
         (Vector(), None, "gives [2, 3] for 2 images, but must be one that gives logits [N,K,h,w] or ids"),
