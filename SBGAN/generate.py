@@ -38,7 +38,7 @@ from SPADE.engine.device import keep_freed_memory, pick
 from SPADE.engine.distributed import from_first, rank, start, together, total, world_size
 from SPADE.engine.images import colour_layouts, enlarge, sheet
 from SPADE.modulation import resize
-from SPADE.settings import SegmenterFile
+from SPADE.segmenter import SegmenterFile
 
 ALONE = ("grid", "interpolate", "layouts", "complete", "invert", "shares")  # flags of which one is given at most
 

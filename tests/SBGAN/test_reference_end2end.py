@@ -16,7 +16,7 @@ from SBGAN.discretize import RELEASED_FLOOR
 from SBGAN.joint_stage import Networks, discriminator_terms, generator_terms, pretraining_terms, sample_layouts
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
 from SBGAN.released import progressive, spade
-from SBGAN.settings import FinetuneSettings
+from SBGAN.train_finetune_end2end import FinetuneSettings
 from SPADE.engine.step import descend, frozen, micro_batches, set_learning_rate
 from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator
 from tests.reference.cases import Case, by_released_name, norm

@@ -14,11 +14,12 @@ from PIL import Image
 from SBGAN.compare import ROWS_OF_SEEDS
 from SBGAN.evaluate import EvaluationSettings
 from SBGAN.layout_stage import parse_by_resolution
-from SBGAN.settings import FinetuneSettings, LayoutSettings
+from SBGAN.train_finetune_end2end import FinetuneSettings
+from SBGAN.train_progressive_seg import LayoutSettings
 from SBGAN.train_segmenter import SegmenterSettings
 from SPADE.engine import config
 from SPADE.networks import UPSAMPLINGS
-from SPADE.settings import SpadeSettings
+from SPADE.train import SpadeSettings
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 DATA_SETS = ("toy_street", "camvid", "cityscapes", "cityscapes_25k", "ade_indoor")
