@@ -282,6 +282,17 @@ def test_folders_that_are_not_given(tmp_path, flag):
     assert done.returncode == 2 and done.stderr.startswith(f"error: {flag[0].strip('=')}: nothing after it")
 
 
+@pytest.mark.parametrize("flag", [["--source", "/data"], ["--source=/data"]])
+def test_what_is_drawn_has_no_source(toy_store, tmp_path, flag):
+    """Unless it is in the environment, where it is another data set's."""
+    for store in (tmp_path / "none", toy_store):
+        done = run("toy_street", "train_spade", "--niter", "1", *flag, cwd=tmp_path, store=store)
+        assert done.returncode == 2 and not any(tmp_path.iterdir())
+        assert done.stderr.startswith("error: --source is given, but toy_street is drawn")
+    done = run("toy_street", "train_spade", "--batch_size", "17", cwd=tmp_path, store=toy_store, source="/data")
+    assert done.returncode == 2 and "must be at most 16" in done.stderr
+
+
 @pytest.mark.parametrize("gpus", ["two", "0", "-1", "2.5"])
 def test_gpus_that_are_no_number(tmp_path, gpus):
     done = run("toy_street", "train_spade", cwd=tmp_path, gpus=gpus, store=tmp_path / "s")
