@@ -19,6 +19,8 @@ from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.state import TrainingState, averaged_copy
 from SPADE.engine.step import Step, adam, every, frozen, micro_batches
 
+SHOWN = 32  # samples of a picture
+
 
 @dataclass(frozen=True)
 class Domain:
@@ -91,7 +93,7 @@ def plan(images_seen: int, config, phases) -> Step:
         where=f"{phase.resolution} rows, {phase.name}",
         curves={"alpha": alpha, "resolution": phase.resolution, "learning_rate": config.lr},
         saved={"resolution": phase.resolution, "alpha": alpha},
-        pictures=phase_ends or every(config.picture_every, iteration),
+        pictures=phase_ends,
         scores=phase_ends or every(config.evaluate_every, iteration),
         checkpoint=iteration if last or every(config.save_every, iteration) else None,
     )
@@ -123,10 +125,10 @@ def train(config, phases, data, generator, discriminator, domain: Domain, device
         z = torch.randn(2, len(real), generator.latent_dim, device=device)
         noise = [domain.noise(len(real), phase.resolution) for _ in z]  # each [n,C,h,w], or None
         mix = torch.rand(len(real), device=device)  # of the gradient penalty
-        draws = [draw(len(real), kinds, device) for _ in z]  # of the augmentation: each [n,7], or None
+        draws = [draw(len(real), kinds, device) for _ in z]  # of the augmentation: each {kind: [n,...]}
 
         def critic(draws):
-            return augmented(discriminator, kinds, draws, domain.image_channels)
+            return augmented(discriminator, draws, domain.image_channels)
 
         # --- Generator ---
         kept = [] if config.reuse_fakes else None  # its samples, part by part

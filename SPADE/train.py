@@ -86,7 +86,6 @@ class SpadeSettings(ImageScores, RealPairLosses, WarmStart, RunSettings):
     use_vae: bool = setting(False, "style encoder: the generator starts from the style of the image")
     style_dim: int = setting(256, "length of the style vector", at_least=1)
 
-    picture_every: int = harmless(500, "steps between pictures in the log; 0: only the first and the last", at_least=0)
     save_every: int = harmless(10, "epochs between checkpoints; 0: only the last, which is always saved", at_least=0)
     evaluate_every: int = harmless(10, "epochs between scores; 0: never", at_least=0)
 
@@ -197,11 +196,11 @@ def train(config: SpadeSettings, store, device, vgg, score) -> Path:
     kinds = augmentation.parse_kinds(config.augment)
 
     def generator_terms(kept, labels, images, noise, draws):
-        pair, critic = (labels, images), augmentation.augmented(discriminator, kinds, draws, image_channels=3)
+        pair, critic = (labels, images), augmentation.augmented(discriminator, draws, image_channels=3)
         return generator_losses(generator, critic, *pair, weights, encoder, noise, vgg, kept)
 
     def discriminator_terms(labels, images, noise, draws, real_classes, fake):
-        pair, critic = (labels, images), augmentation.augmented(discriminator, kinds, draws, image_channels=3)
+        pair, critic = (labels, images), augmentation.augmented(discriminator, draws, image_channels=3)
         mix = real_classes, config.lambda_labelmix
         return discriminator_losses(generator, critic, *pair, encoder, noise, *mix, fake)
 
@@ -210,7 +209,7 @@ def train(config: SpadeSettings, store, device, vgg, score) -> Path:
         images, labels = read(step.images_seen, step.batch_size)  # uint8 [n,3,H,W], [n,1,H,W]
         images = from_uint8(images)  # in [-1,1]
         noise = torch.randn(2, len(images), config.style_dim, device=device) if encoder else (None, None)
-        draws = [augmentation.draw(len(images), kinds, device) for _ in noise]  # each [n,7], or None
+        draws = [augmentation.draw(len(images), kinds, device) for _ in noise]  # each {kind: [n,...]}
         real_classes = torch.rand(len(images), generator.num_classes, device=device) < 0.5 if by_pixel else None
 
         # --- Generator, and the encoder with it ---

@@ -189,7 +189,7 @@ def test_discriminator_losses(networks):
 def test_losses_of_the_second_discriminators_pretraining(networks):
     case = Case64("e2e_D2_pretraining_losses")
     labels, images = real_pair(case)
-    terms = pretraining_terms(networks, settings(case), images, {"z": case.input("zP"), "style": None})
+    terms = pretraining_terms(networks, images, {"z": case.input("zP"), "style": None})
     case.check("loss.D_Fake_fff", terms["fake_generated"])
     case.check("loss.D_real", terms["real_generated"])
     with torch.no_grad():
