@@ -134,8 +134,8 @@ def grid_proportions(labels, num_classes, cells=CELLS):
 
 # --- Class shares that a generator is told (Le Moing et al., *Semantic Palette*, CVPR 2021, section 3) ---
 #
-# The generator gets the shares of the classes that somebody wishes, [N,C], rows that sum to 1. Where nobody wishes, they
-# are drawn from a Gaussian mixture fitted to the training layouts' shares. The numbers that draw them are the last
+# The generator gets the shares that the classes are to have, [N,C], rows that sum to 1. Where nobody wishes for any,
+# they are drawn from a Gaussian mixture fitted to the training layouts' shares. The numbers that draw them are the last
 # entries of the latent, so that a sample still depends on its latent alone.
 
 ROUNDS = 50  # of expectation and maximisation

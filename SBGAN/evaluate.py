@@ -17,11 +17,13 @@ from functools import partial
 from pathlib import Path
 
 from datasets.errors import UserError, exit_on_user_error
-from SBGAN.drawing.files import contact_sheet
+from SBGAN import train_progressive
 from SBGAN.evaluation.copies import copies_picture, copy_check, nearest_items
 from SBGAN.evaluation.scenes import add_fid_released, imagenet_inception, score_sets
 from SBGAN.model import Model, assemble, read
 from SBGAN.stages import FINETUNE, SPADE, STAGES
+from SBGAN.train_finetune_end2end import scenes_sheet
+from SPADE import train as train_spade
 from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
 from SPADE.engine.checkpoint import Checkpoint, data_record, stored_data
@@ -195,6 +197,16 @@ def score_generated(model: Model, inception, evaluation: Evaluation) -> tuple[di
     if inception:
         add_fid_released(row, model, inception, evaluation)
     return row, samples
+
+
+def contact_sheet(models, store, seed: int):
+    """One picture of what models draw, one below the other: uint8 [3,...]"""
+    last = models[-1]
+    if last.image_generator is not None:
+        return train_progressive.pictures(last.image_generator, seed=seed)
+    if last.layout_generator is None:
+        return train_spade.pictures(last.spade_generator, store, last.device, last.encoder)
+    return scenes_sheet([(model.layout_generator, model.spade_generator) for model in models], store, seed)
 
 
 def write_copy_check(samples: dict, config: EvaluationSettings, store, folder: Path) -> dict:

@@ -10,13 +10,14 @@ Examples:
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from datasets.errors import exit_on_user_error
 from datasets.packed import open_store
-from SBGAN.drawing.files import scenes_sheet
 from SBGAN.evaluation.scenes import score_scenes
 from SBGAN.joint_stage import Networks, train
 from SBGAN.losses import LOSSES
-from SBGAN.model import check_fit, load_networks
+from SBGAN.model import check_fit, draw_layouts, load_networks
 from SBGAN.stages import FINETUNE, LAYOUT_GAN, SPADE
 from SBGAN.train_progressive_seg import ToldShares
 from SPADE.augmentation import parse_kinds
@@ -26,6 +27,7 @@ from SPADE.engine.checkpoint import check_store, data_record
 from SPADE.engine.config import RunSettings, check_batch, harmless, require, setting
 from SPADE.engine.device import pick, seed_everything
 from SPADE.engine.distributed import rank, start
+from SPADE.engine.images import colour_layouts, enlarge, render, sheet, spread_pairs
 from SPADE.engine.run_folder import RunFolder
 from SPADE.evaluation.features import ImageScores
 from SPADE.evaluation.scores import begin, flat_scores, record_in_training, score_real_layouts
@@ -71,7 +73,6 @@ class FinetuneSettings(ImageScores, RealPairLosses, ToldShares, RunSettings):
         0.0, "probability added inside the sampler's logarithm (released code: 1e-5)", at_least=0, at_most=1
     )
 
-    picture_every: int = harmless(500, "steps between pictures in the log; 0: only the first and the last", at_least=0)
     save_every: int = harmless(5, "epochs between checkpoints; 0: only the last, which is always saved", at_least=0)
     evaluate_every: int = harmless(5, "epochs between scores; 0: never", at_least=0)
 
@@ -128,6 +129,32 @@ def run(config: FinetuneSettings) -> Path:
         return scenes_sheet([(layout_generator, spade_generator)], store)
 
     return train(config, store, networks, folder, origin, device, pictures, score, stages)
+
+
+def scenes_sheet(pairs, store, seed: int = 0, num: int = 8):
+    """One picture uint8 [3,...] of pairs (layout generator, SPADE generator), of which either may be None.
+
+    For each pair layouts from noise above their images; then real layouts, the last SPADE's images of them, and the
+    real images.
+    """
+    colours = torch.from_numpy(store.label_space.colours)
+    seeds = range(seed, seed + num)
+
+    def shown(layouts):
+        return enlarge(colour_layouts(layouts, colours), store.height, store.width)
+
+    rows = []
+    for layout_generator, spade_generator in pairs:
+        if layout_generator is not None:
+            layouts = draw_layouts(layout_generator, seeds)
+            rows.append(shown(layouts))
+            if spade_generator is not None:
+                rows.append(render(spade_generator, layouts, seeds))
+    images, labels = spread_pairs(store[store.reference], num)
+    rows.append(shown(labels))
+    if pairs and pairs[-1][1] is not None:
+        rows.append(render(pairs[-1][1], labels, range(seed, seed + len(labels))))
+    return sheet([*rows, images])
 
 
 def rebuild_networks(records: dict, vgg, device) -> Networks:

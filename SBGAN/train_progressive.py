@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from datasets.errors import exit_on_user_error
 from datasets.packed import open_store
 from datasets.reader import Reader
-from SBGAN.drawing.files import images_sheet
-from SBGAN.layout_stage import Domain, train
+from SBGAN.layout_stage import SHOWN, Domain, train
 from SBGAN.model import draw_images
 from SBGAN.networks import ImageGenerator, ProgressiveDiscriminator
 from SBGAN.stages import IMAGE_GAN
@@ -24,7 +23,7 @@ from SPADE.engine.checkpoint import data_record
 from SPADE.engine.config import require
 from SPADE.engine.device import Ahead, pick, place, seed_everything
 from SPADE.engine.distributed import rank, start, world_size
-from SPADE.engine.images import from_uint8
+from SPADE.engine.images import from_uint8, square_sheet, visible
 from SPADE.evaluation.features import ImageScores
 from SPADE.evaluation.scores import against_reference, begin, draw_from_noise, flat_scores, record_in_training
 
@@ -65,10 +64,15 @@ def image_domain(config, store, device, evaluation) -> Domain:
         sample=lambda images, noise: images,
         image_channels=3,
         statistics=lambda images: {},
-        pictures=images_sheet,
+        pictures=pictures,
         evaluate=evaluate,
         class_axes={},
     )
+
+
+def pictures(generator, resolution=None, alpha: float = 1.0, seed: int = 0):
+    """Images from noise: uint8 [3,...]"""
+    return square_sheet(visible(draw_images(generator, range(seed, seed + SHOWN), resolution, alpha)))
 
 
 def check_sampler(config):

@@ -15,10 +15,10 @@ from datasets.labels import one_hot
 from datasets.packed import open_store
 from datasets.reader import Reader, layouts_in_order
 from SBGAN import discretize
-from SBGAN.drawing.files import layouts_sheet
 from SBGAN.evaluation.scenes import score_layouts
-from SBGAN.layout_stage import Domain, Phase, make_phases, parse_by_resolution, train
+from SBGAN.layout_stage import SHOWN, Domain, Phase, make_phases, parse_by_resolution, train
 from SBGAN.losses import LOSSES, layout_entropy
+from SBGAN.model import draw_layouts
 from SBGAN.networks import PIXEL_NORMS, LayoutGenerator, ProgressiveDiscriminator
 from SBGAN.stages import LAYOUT_GAN
 from SPADE.augmentation import parse_kinds
@@ -27,6 +27,7 @@ from SPADE.engine.checkpoint import data_record
 from SPADE.engine.config import RunSettings, WarmStart, check_batch, harmless, require, setting
 from SPADE.engine.device import Ahead, pick, place, seed_everything
 from SPADE.engine.distributed import rank, start, world_size
+from SPADE.engine.images import colour_layouts, square_sheet, visible
 from SPADE.evaluation.scores import begin, flat_scores, record_in_training
 
 # The layers that see classes or score them, and the axis of their weights that counts these, for a warm start.
@@ -72,9 +73,6 @@ class LayoutSettings(ToldShares, WarmStart, RunSettings):
         0.0, "probability added inside the sampler's logarithm (released code: 1e-5)", at_least=0, at_most=1
     )
 
-    picture_every: int = harmless(
-        500, "iterations between pictures in the log beside those at the end of each phase; 0: none", at_least=0
-    )
     evaluate_every: int = harmless(
         0, "iterations between scores beside those at the end of each phase; 0: none", at_least=0
     )
@@ -178,7 +176,8 @@ def layout_domain(config, store, device) -> Domain:
         return {"layout_entropy": layout_entropy(log_probabilities)}
 
     def pictures(generator, resolution, alpha):
-        return layouts_sheet(generator, store.label_space, resolution, alpha)
+        layouts = draw_layouts(generator, range(SHOWN), resolution, alpha)
+        return square_sheet(visible(colour_layouts(layouts, torch.from_numpy(store.label_space.colours))))
 
     def evaluate(generator, resolution, alpha, images_seen):
         row = score_layouts(generator, evaluation, resolution, alpha)
