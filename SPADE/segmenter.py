@@ -18,14 +18,13 @@ from datasets.errors import UserError
 from datasets.files import sha256
 from datasets.labels import LabelSpace
 from SPADE.engine import checkpoint
-from SPADE.engine.config import require
+from SPADE.engine.config import require, setting
 from SPADE.engine.device import widened
 from SPADE.engine.distributed import world_size
 from SPADE.evaluation.features import first_line, full_precision, load_program
 from SPADE.modulation import RunningMoments
 from SPADE.ops.affine import MOMENTUM, track
 from SPADE.pretrained import load_weights, torchvision  # noqa: F401 (before any other import from torchvision)
-from SPADE.settings import SegmenterFile
 
 # isort: split
 from torchvision.models import segmentation
@@ -38,6 +37,19 @@ ARCHITECTURES = {
 }
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # ImageNet's, of pixels 0..255: torchvision's input
 BATCH = 16  # images that go through a network at once
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmenterFile:
+    """The flags of programs that ask a segmentation network."""
+
+    segmenter: str | None = setting(
+        None, "segmentation network: a checkpoint of SBGAN.train_segmenter, or TorchScript or .pt2, "
+        "uint8 [N,3,H,W] -> logits [N,K,h,w] or ids"
+    )  # fmt: skip
+    segmenter_ids: str | None = setting(
+        None, "JSON list of the class's name for each of the segmenter's ids, null where there is none"
+    )
 
 
 class BatchNorm(RunningMoments):

@@ -10,8 +10,8 @@ from datasets.reader import Reader, in_order
 from SBGAN import compare, evaluate, train_progressive
 from SBGAN.model import draw_images
 from SBGAN.networks import ImageGenerator
-from SBGAN.settings import LayoutSettings
 from SBGAN.train_progressive import image_domain
+from SBGAN.train_progressive_seg import LayoutSettings
 from SPADE.engine import checkpoint
 from SPADE.evaluation.metrics import Evaluation
 

@@ -9,7 +9,7 @@ import torch
 from SBGAN import joint_stage, layout_stage
 from SBGAN.discretize import straight_through
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
-from SBGAN.settings import FinetuneSettings
+from SBGAN.train_finetune_end2end import FinetuneSettings
 from SPADE import losses as image_losses
 from SPADE.engine.step import Guard, adam, descend, micro_batches
 from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder

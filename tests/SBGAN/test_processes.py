@@ -17,7 +17,7 @@ import torch.distributed as dist
 
 from SBGAN import joint_stage
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
-from SBGAN.settings import FinetuneSettings
+from SBGAN.train_finetune_end2end import FinetuneSettings
 from SPADE import losses
 from SPADE.engine import distributed
 from SPADE.engine.device import place

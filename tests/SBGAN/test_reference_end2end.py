@@ -16,7 +16,7 @@ from SBGAN.discretize import RELEASED_FLOOR
 from SBGAN.joint_stage import Networks, discriminator_terms, generator_terms, pretraining_terms, sample_layouts
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
 from SBGAN.released import progressive, spade
-from SBGAN.settings import FinetuneSettings
+from SBGAN.train_finetune_end2end import FinetuneSettings
 from SPADE.engine.step import descend, frozen, micro_batches, set_learning_rate
 from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator
 from tests.reference.cases import Case, by_released_name, norm
@@ -189,7 +189,7 @@ def test_discriminator_losses(networks):
 def test_losses_of_the_second_discriminators_pretraining(networks):
     case = Case64("e2e_D2_pretraining_losses")
     labels, images = real_pair(case)
-    terms = pretraining_terms(networks, settings(case), images, {"z": case.input("zP"), "style": None})
+    terms = pretraining_terms(networks, images, {"z": case.input("zP"), "style": None})
     case.check("loss.D_Fake_fff", terms["fake_generated"])
     case.check("loss.D_real", terms["real_generated"])
     with torch.no_grad():

@@ -4,7 +4,8 @@ import torch
 from SBGAN import joint_stage, layout_stage
 from SBGAN.layout_stage import iteration_at, make_phases, phase_at, total_images
 from SBGAN.losses import discriminator_losses
-from SBGAN.settings import FinetuneSettings, LayoutSettings
+from SBGAN.train_finetune_end2end import FinetuneSettings
+from SBGAN.train_progressive_seg import LayoutSettings
 from SPADE.engine.step import in_epochs
 
 

@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 from SBGAN import generate, load, train_finetune_end2end, train_progressive, train_progressive_seg
-from SBGAN.discretize import class_proportions
+from SBGAN.discretize import ShareMixture, class_proportions
+from SBGAN.drawing.search import with_the_rest
 from SBGAN.losses import share_divergence, told_losses
 from SBGAN.networks import LayoutGenerator
-from SBGAN.shares import ShareMixture, components_for, with_the_rest
+from SBGAN.train_progressive_seg import components_for
 from SPADE import train as train_spade
 from tests.SBGAN import test_stages as stages
 

@@ -8,8 +8,8 @@ import torch
 
 from datasets import prepare
 from datasets.errors import UserError
-from SBGAN.layout_stage import CLASS_AXES
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
+from SBGAN.train_progressive_seg import CLASS_AXES
 from SPADE.engine import checkpoint
 from SPADE.engine.state import Source, TrainingState, take
 from SPADE.networks import MultiscaleDiscriminator, SegmentationCritic, SPADEGenerator

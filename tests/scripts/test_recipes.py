@@ -14,11 +14,12 @@ from PIL import Image
 from SBGAN.compare import ROWS_OF_SEEDS
 from SBGAN.evaluate import EvaluationSettings
 from SBGAN.layout_stage import parse_by_resolution
-from SBGAN.settings import FinetuneSettings, LayoutSettings
+from SBGAN.train_finetune_end2end import FinetuneSettings
+from SBGAN.train_progressive_seg import LayoutSettings
 from SBGAN.train_segmenter import SegmenterSettings
 from SPADE.engine import config
 from SPADE.networks import UPSAMPLINGS
-from SPADE.settings import SpadeSettings
+from SPADE.train import SpadeSettings
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 DATA_SETS = ("toy_street", "camvid", "cityscapes", "cityscapes_25k", "ade_indoor")
@@ -279,6 +280,17 @@ def test_a_store_of_the_callers_own(toy_store, tmp_path):
 def test_folders_that_are_not_given(tmp_path, flag):
     done = run("camvid", "train_spade", *flag, cwd=tmp_path)
     assert done.returncode == 2 and done.stderr.startswith(f"error: {flag[0].strip('=')}: nothing after it")
+
+
+@pytest.mark.parametrize("flag", [["--source", "/data"], ["--source=/data"]])
+def test_what_is_drawn_has_no_source(toy_store, tmp_path, flag):
+    """Unless it is in the environment, where it is another data set's."""
+    for store in (tmp_path / "none", toy_store):
+        done = run("toy_street", "train_spade", "--niter", "1", *flag, cwd=tmp_path, store=store)
+        assert done.returncode == 2 and not any(tmp_path.iterdir())
+        assert done.stderr.startswith("error: --source is given, but toy_street is drawn")
+    done = run("toy_street", "train_spade", "--batch_size", "17", cwd=tmp_path, store=toy_store, source="/data")
+    assert done.returncode == 2 and "must be at most 16" in done.stderr
 
 
 @pytest.mark.parametrize("gpus", ["two", "0", "-1", "2.5"])

@@ -12,8 +12,7 @@ from PIL import Image, ImageSequence
 from datasets.errors import UserError
 from datasets.labels import LabelSpace
 from SBGAN import generate, load
-from SBGAN.drawing.files import walk_frames
-from SBGAN.drawing.given_layouts import read_layout, read_style
+from SBGAN.drawing.files import read_layout, read_style, walk_frames
 from SBGAN.drawing.search import fits, parse_where
 from SBGAN.model import slerp, truncated
 from SPADE.engine.checkpoint import data_record, write_sealed
