@@ -20,8 +20,7 @@ from datasets.errors import UserError, exit_on_user_error
 from SBGAN import train_progressive
 from SBGAN.evaluation.copies import copies_picture, copy_check, nearest_items
 from SBGAN.evaluation.scenes import add_fid_released, imagenet_inception, score_sets
-from SBGAN.model import Model, assemble, read
-from SBGAN.stages import FINETUNE, SPADE, STAGES
+from SBGAN.model import FINETUNE, SPADE, STAGES, Model, assemble, read
 from SBGAN.train_finetune_end2end import scenes_sheet
 from SPADE import train as train_spade
 from SPADE.engine import checkpoint

@@ -22,8 +22,7 @@ from datasets.errors import UserError, exit_on_user_error
 from datasets.files import explained
 from SBGAN.discretize import argmax
 from SBGAN.drawing.files import REMEDY, check_file, replacing
-from SBGAN.model import Model, class_offsets, load
-from SBGAN.stages import STAGES
+from SBGAN.model import STAGES, Model, class_offsets, load
 from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
 from SPADE.engine.config import require, setting

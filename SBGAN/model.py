@@ -1,7 +1,8 @@
-"""A trained model out of checkpoints, and its samples: what is scored and drawn, and what stage 3 starts from."""
+"""The trainings in one table; a trained model out of their checkpoints, and its samples: what is scored and drawn."""
 
 import contextlib
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,14 +14,67 @@ from SBGAN.discretize import argmax, class_proportions, share_offsets
 from SBGAN.drawing import search
 from SBGAN.drawing.search import wished_shares
 from SBGAN.networks import ImageGenerator, LayoutGenerator, ProgressiveDiscriminator
-from SBGAN.stages import FINETUNE, LAYOUT_GAN, SPADE, STAGES
 from SPADE.engine import checkpoint
 from SPADE.engine.checkpoint import Checkpoint, check_label_space
-from SPADE.engine.device import evaluating, pick, place
-from SPADE.engine.images import in_batches, latents, render, to_uint8
-from SPADE.networks import MultiscaleDiscriminator, SegmentationCritic, SPADEGenerator, StyleEncoder, conditional_critic
+from SPADE.engine.device import evaluating, pick
+from SPADE.engine.images import closed_walk, in_batches, latents, render, to_uint8
+from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder, conditional_critic
+from SPADE.segmenter import SegmentationNetwork
 
 AT_ONCE = 16  # frames of a walk
+
+
+# --- The trainings: how their checkpoints are called, and which networks are in them ---
+
+
+@dataclass(frozen=True)
+class Stage:
+    name: str  # in checkpoints and in records of scores
+    prefix: str  # of the files, PREFIX_NUMBER.pt
+    networks: dict[str, Callable]  # by their names in a checkpoint; not every checkpoint has all
+    generator: str | None = None  # what a model, and stage 3, call its "generator"
+
+
+LAYOUT_GAN = Stage(  # stage 1
+    "layout_gan",
+    "layout",
+    {"generator": LayoutGenerator, "discriminator": ProgressiveDiscriminator},
+    "layout_generator",
+)
+SPADE = Stage(  # stage 2
+    "spade",
+    "spade",
+    {
+        "generator": SPADEGenerator,
+        "discriminator": conditional_critic,
+        "discriminator_2": MultiscaleDiscriminator,  # of imported ones
+        "encoder": StyleEncoder,
+    },
+    "spade_generator",
+)
+FINETUNE = Stage(  # stage 3
+    "finetune",
+    "finetune",
+    {
+        "layout_generator": LayoutGenerator,
+        "layout_discriminator": ProgressiveDiscriminator,
+        "spade_generator": SPADEGenerator,
+        "image_discriminator": conditional_critic,  # from stage 2
+        "image_discriminator_2": MultiscaleDiscriminator,  # D2: sees the image alone
+        "encoder": StyleEncoder,
+    },
+)
+IMAGE_GAN = Stage(  # the paper's baseline, a ProGAN on RGB images
+    "image_gan",
+    "image",
+    {"generator": ImageGenerator, "discriminator": ProgressiveDiscriminator},
+    "image_generator",
+)
+SEGMENTER = Stage("segmenter", "segmenter", {"segmenter": SegmentationNetwork})  # it judges, and generates nothing
+STAGES = {stage.name: stage for stage in (FINETUNE, SPADE, LAYOUT_GAN, IMAGE_GAN)}
+
+
+# --- A model ---
 
 
 @dataclass(frozen=True)
@@ -238,32 +292,6 @@ def check_fit(layout: dict, layout_path: Path, spade: dict, spade_path: Path):
         )
 
 
-def load_networks(layout: dict, spade: dict, train_layout: bool, train_spade: bool, vgg, device) -> dict:
-    """Every network of stage 3 but D2's weights from the contents of both checkpoints, by field of `Networks`.
-
-    What goes on learning has its last weights: a critic was trained against the last generator, and is thrown by its
-    average. What doesn't is the average, which stages 1 and 2 are scored by.
-    """
-    a, b = layout["networks"], spade["networks"]
-    for name, found in (("stage 1", a), ("stage 2", b)):
-        if "discriminator" not in found:
-            raise UserError(f"the checkpoint of {name} has no discriminator; import it with that, or train {name}")
-    conditional = checkpoint.rebuild(conditional_critic, b["discriminator"], device)
-    if isinstance(conditional, SegmentationCritic):
-        d2 = {"channels": conditional.arguments["widths"][0] // 2}
-    else:
-        d2 = {key: conditional.arguments[key] for key in ("channels", "strides")}
-    return {
-        "layout_generator": checkpoint.rebuild(LayoutGenerator, a["generator"], device, averaged=not train_layout),
-        "layout_discriminator": checkpoint.rebuild(ProgressiveDiscriminator, a["discriminator"], device),
-        "spade_generator": checkpoint.rebuild(SPADEGenerator, b["generator"], device, averaged=not train_spade),
-        "image_discriminator": conditional,
-        "image_discriminator_2": place(MultiscaleDiscriminator(3, **d2), device),
-        "encoder": checkpoint.rebuild(StyleEncoder, b["encoder"], device, not train_spade) if "encoder" in b else None,
-        "vgg": vgg,
-    }
-
-
 # --- Samples, on the CPU as uint8. Each depends on its seed alone ---
 
 MEAN_OF = 1024  # latents that `truncated` takes the mean over
@@ -324,17 +352,3 @@ def truncated(generator, psi: float):
         yield
     finally:
         hook.remove()
-
-
-def slerp(a, b, share: float):
-    """Spherical interpolation of two vectors, share 0 -> a, 1 -> b: latents keep the length that training knows."""
-    angle = torch.acos((a @ b / (a.norm() * b.norm())).clamp(-1, 1))
-    if angle < 1e-4:
-        return (1 - share) * a + share * b
-    return (torch.sin((1 - share) * angle) * a + torch.sin(share * angle) * b) / torch.sin(angle)
-
-
-def closed_walk(points, frames: int):
-    """points [K,D] -> [K*frames,D]: from each point to the next, and from the last back to the first."""
-    following = torch.cat([points[1:], points[:1]])
-    return torch.stack([slerp(a, b, i / frames) for a, b in zip(points, following, strict=True) for i in range(frames)])

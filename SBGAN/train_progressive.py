@@ -14,9 +14,8 @@ from datasets.errors import exit_on_user_error
 from datasets.packed import open_store
 from datasets.reader import Reader
 from SBGAN.layout_stage import SHOWN, Domain, train
-from SBGAN.model import draw_images
+from SBGAN.model import IMAGE_GAN, draw_images
 from SBGAN.networks import ImageGenerator, ProgressiveDiscriminator
-from SBGAN.stages import IMAGE_GAN
 from SBGAN.train_progressive_seg import LayoutSettings, plan_phases, sizes
 from SPADE.engine import config as settings
 from SPADE.engine.checkpoint import data_record

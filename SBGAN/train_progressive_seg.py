@@ -18,9 +18,8 @@ from SBGAN import discretize
 from SBGAN.evaluation.scenes import score_layouts
 from SBGAN.layout_stage import SHOWN, Domain, Phase, make_phases, parse_by_resolution, train
 from SBGAN.losses import LOSSES, layout_entropy
-from SBGAN.model import draw_layouts
+from SBGAN.model import LAYOUT_GAN, draw_layouts
 from SBGAN.networks import PIXEL_NORMS, LayoutGenerator, ProgressiveDiscriminator
-from SBGAN.stages import LAYOUT_GAN
 from SPADE.augmentation import parse_kinds
 from SPADE.engine import config as settings
 from SPADE.engine.checkpoint import data_record

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from datasets.errors import exit_on_user_error
 from datasets.packed import numbers_of_share, open_store, share_of
 from SBGAN import model as models
+from SBGAN.model import FINETUNE, LAYOUT_GAN, SEGMENTER
 from SBGAN.pairs import Mixture, from_model, from_split, open_folder
-from SBGAN.stages import FINETUNE, LAYOUT_GAN, SEGMENTER
 from SPADE.engine import config as settings
 from SPADE.engine import loop
 from SPADE.engine.checkpoint import check_store, data_record
