@@ -100,7 +100,7 @@ def run(config: EvaluationSettings) -> dict:
 
 
 def newest_of_run(config: EvaluationSettings) -> Path:
-    """The checkpoint of the run and of the number that flags name. Raises UserError."""
+    """The newest checkpoint of the run --name, or that of --epoch or --pro_iter. Raises UserError."""
     folder = Path(config.weights) / config.name
     stages = [stage for stage in STAGES.values() if any(folder.glob(f"{stage.prefix}_*.pt"))]
     if not stages:

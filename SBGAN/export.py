@@ -56,7 +56,7 @@ def without_spectral_norm(network: nn.Module) -> nn.Module:
 class Renderer(nn.Module):
     """layout uint8 [N,1,h,w] (train ids) (and style float [N,style_dim]) -> image uint8 [N,3,H,W].
 
-    Out of the generator's plain form: the fast one has functions of its own, or is exported wrongly.
+    By the generator's plain form: the fast one has autograd functions of its own, or is exported wrongly.
     """
 
     def __init__(self, model: Model):

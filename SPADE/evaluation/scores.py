@@ -1,7 +1,7 @@
-"""Scores: what is compared with what, and the traces of it.
+"""Scores: what is compared with what, and where the results are written.
 
 Samples of a model are compared with real images, whose features are computed once and kept; the floor is the distance
-between the real splits. Traces are one JSON record, its line in the run's metrics.jsonl, the table on the screen.
+between the real splits. Results are one JSON record, its line in the run's metrics.jsonl, and a table on the screen.
 """
 
 import contextlib
@@ -97,7 +97,7 @@ def kept(file: Path, num: int):
 
 
 def keep(features, file: Path):
-    """A cache that cannot be written is said and no more."""
+    """Writes features to the cache; where that fails, a line says so and nothing else happens."""
     try:
         with replacing(file, shared=True) as temporary:
             np.save(temporary, features)
@@ -106,7 +106,7 @@ def keep(features, file: Path):
 
 
 def begin(config: ImageScores, store, device, height: int | None, seed: int = 0) -> Evaluation:
-    """Finds the feature network for images of this height; None where there are layouts alone."""
+    """The evaluation of a model, with the feature network for images of this height; height None: of layouts alone."""
     network, no_network = None, "there are no images"
     if height:
         network, no_network = find_extractor(config, height, height * store.aspect, device)
@@ -184,7 +184,7 @@ def score_floor(evaluation: Evaluation, layout_height: int | None = None) -> dic
     return against_reference(samples, evaluation)
 
 
-# --- The traces of a scoring ---
+# --- What is written of a scoring: record, line, table ---
 
 COLUMNS = (
     ("fsd", "fsd_grid", "swd")
