@@ -31,12 +31,12 @@ from SPADE.engine.device import keep_freed_memory, pick
 from SPADE.engine.distributed import from_first, rank, start, together
 from SPADE.engine.images import save_png
 from SPADE.evaluation.features import ImageScores
-from SPADE.evaluation.metrics import Evaluation, score_real_pairs, test_split
+from SPADE.evaluation.metrics import Evaluation, held_out_split, score_real_pairs
 from SPADE.evaluation.scores import (
     against_reference,
-    begin,
     draw_from_noise,
     finish,
+    make_evaluation,
     make_record,
     make_results,
     score_floor,
@@ -149,7 +149,7 @@ def evaluate(
     require(not config.segmenter or last.spade_generator, "segmenter", "given",
             "left out for a checkpoint without pairs", "it scores images of layouts")  # fmt: skip
     segmenter = open_segmenter(config, data_record(store), last.device)
-    evaluation = begin(config, store, last.device, last.image_height, config.seed)
+    evaluation = make_evaluation(config, store, last.device, last.image_height, config.seed)
     evaluation = replace(evaluation, segmenter=segmenter)
     inception = imagenet_inception(config.released_weights, last.device) if config.fid_released else None
     make_results(folder)
@@ -165,7 +165,7 @@ def evaluate(
         if model.spade_generator:
             scores[titled("real layouts", name)] = score_real_layouts(model.spade_generator, evaluation)
     if segmenter:
-        scores[f"real pairs of {test_split(store)}"] = ceiling
+        scores[f"real pairs of {held_out_split(store)}"] = ceiling
     rows = last.layout_generator.max_resolution if last.layout_generator else None
     scores["floor: real against real"] = score_floor(evaluation, rows)
 

@@ -30,7 +30,7 @@ from SPADE.engine.distributed import rank, start
 from SPADE.engine.images import colour_layouts, enlarge, render, sheet, spread_pairs
 from SPADE.engine.run_folder import RunFolder
 from SPADE.evaluation.features import ImageScores
-from SPADE.evaluation.scores import begin, flat_scores, record_in_training, score_real_layouts
+from SPADE.evaluation.scores import flat_scores, make_evaluation, record_in_training, score_real_layouts
 from SPADE.networks import MultiscaleDiscriminator, SegmentationCritic, SPADEGenerator, StyleEncoder, conditional_critic
 from SPADE.train import RealPairLosses, check_augmentation, perceptual_network
 
@@ -107,7 +107,7 @@ def run(config: FinetuneSettings) -> Path:
 
     # --- Pretrained networks, scores ---
     vgg = perceptual_network(config, device)
-    evaluation = begin(config, store, device, store.height) if config.evaluate_every else None
+    evaluation = make_evaluation(config, store, device, store.height) if config.evaluate_every else None
 
     def score(layout_generator, spade_generator, images_seen):
         generated = score_scenes(layout_generator, spade_generator, evaluation)

@@ -27,7 +27,7 @@ from SPADE.engine.config import RunSettings, WarmStart, check_batch, harmless, r
 from SPADE.engine.device import Ahead, pick, place, seed_everything
 from SPADE.engine.distributed import rank, start, world_size
 from SPADE.engine.images import colour_layouts, square_sheet, visible
-from SPADE.evaluation.scores import begin, flat_scores, record_in_training
+from SPADE.evaluation.scores import flat_scores, make_evaluation, record_in_training
 
 # The layers that see classes or score them, and the axis of their weights that counts these, for a warm start.
 CLASS_AXES = {r"generator\.heads\.\d+": 0, r"discriminator\.inputs\.\d+": 1}
@@ -158,7 +158,7 @@ def layout_domain(config, store, device) -> Domain:
     """Layouts: one-hot real ones, straight-through samples of generated ones."""
     reader = Reader(store["train"], config.seed, rank(), world_size())
     read = Ahead(lambda *batch: [reader.layouts(*batch)], device)
-    evaluation = begin(config, store, device, height=None)
+    evaluation = make_evaluation(config, store, device, height=None)
     num_classes = store.label_space.num_classes
 
     def real(images_seen, batch_size, resolution):
