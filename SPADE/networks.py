@@ -20,9 +20,8 @@ class TextureNoise(nn.Module):
     """Adds a normal number to each pixel, times a learned strength of each channel: [N,K,h,w] -> [N,K,h,w].
 
     As in StyleGAN (Karras et al., CVPR 2019, section 3.2), but drawn once and kept, so that an image depends on its
-    layout alone. Within a large area of one class there is nothing else that a texture could be made of. In training
-    each sample reads the noise from another place on: else the generator learns by heart what stands where, and all
-    images have the same specks.
+    layout alone. Within a large area of one class there is nothing else that a texture could be made of. Where each
+    sample's noise begins elsewhere in training (offsets), the generator can't learn by heart what stands where.
     """
 
     def __init__(self, channels: int, height: int, width: int):
@@ -92,6 +91,7 @@ class SPADEGenerator(nn.Module):
         style_dim: int = 0,  # > 0: start from a style vector instead of from the layout
         interpolation: str = "nearest",  # of features where they are doubled, as published; one of INTERPOLATIONS
         noise: bool = False,  # TextureNoise in every block
+        moving_noise: bool = False,  # which begins elsewhere for each sample in training
         gain: float = 0.02,  # of the initial weights: nothing that a trained generator would need to know
         plain: bool = False,  # operations as PyTorch has them, for exports and to compare with; one process
         neighbourhoods_on: tuple[str, ...] = ("cpu",),  # types of devices where hard layouts become neighbourhoods
@@ -107,6 +107,7 @@ class SPADEGenerator(nn.Module):
             style_dim=style_dim,
             interpolation=interpolation,
             noise=noise,
+            moving_noise=moving_noise,
         )
         if upsamplings not in UPSAMPLINGS.values() or height % 2**upsamplings or width % 2**upsamplings:
             raise ValueError(f"{upsamplings} upsamplings do not lead to an image of {height}x{width}")
@@ -162,8 +163,8 @@ class SPADEGenerator(nn.Module):
         return torch.tanh(widened(self.to_rgb(F.leaky_relu_(x, LEAK))))
 
     def draw_offsets(self, num: int, device):
-        """Draws where each sample's noise begins, float [num,2]; None for a generator without noise."""
-        return torch.rand(num, 2, device=device) if self.arguments["noise"] else None
+        """Draws where each sample's noise begins in training, float [num,2]; None where it does not move."""
+        return torch.rand(num, 2, device=device) if self.arguments["moving_noise"] else None
 
     def layout_at(self, semantics, height, width):
         """The input that all normalisations of one resolution share; plain ones resize the semantics for themselves."""

@@ -74,7 +74,10 @@ class SpadeSettings(ImageScores, RealPairLosses, WarmStart, RunSettings):
         "of what is doubled: nearest, as published, or bilinear, against lines along the coarse grid",
         INTERPOLATIONS,
     )
-    noise: bool = setting(False, "noise in the generator's blocks, of learned strength, for textures of large areas")
+    noise: bool = setting(
+        False, "fixed noise in the generator's blocks, of learned strength, for textures of large areas"
+    )
+    move_noise: bool = setting(False, "while it learns, this noise begins at another place for each image")
     critic: str = setting(
         "patch", "judges patches, or (segmentation) which class each pixel shows, without feature matching", CRITICS
     )
@@ -97,6 +100,13 @@ def check(config, store):
     check_batch(config.batch_size, config, len(store["train"]))
     check_image_size(store, config.upsampling, config.store)
     require(config.niter + config.niter_decay > 0, "niter", config.niter, "positive with --niter_decay", "raise one")
+    require(
+        config.noise or not config.move_noise,
+        "move_noise",
+        "given without --noise",
+        "given with it",
+        "pass both, or neither",
+    )
     check_augmentation(config.augment, config.critic)
 
 
@@ -132,6 +142,7 @@ def make_networks(config: SpadeSettings, store, device) -> dict:
             style_dim=config.style_dim if config.use_vae else 0,
             interpolation=config.interpolation,
             noise=config.noise,
+            moving_noise=config.move_noise,
             gain=config.init_gain,
         ),
     }
