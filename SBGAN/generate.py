@@ -38,7 +38,7 @@ from SBGAN.pairs import DOUBTED, Trust, check_trust, open_trust, write_pairs
 from SPADE.engine import config as settings
 from SPADE.engine.config import require, setting
 from SPADE.engine.device import keep_freed_memory, pick
-from SPADE.engine.distributed import from_first, rank, start, together, total, world_size
+from SPADE.engine.distributed import from_first, join_processes, rank, together, total, world_size
 from SPADE.engine.images import colour_layouts, enlarge, sheet
 from SPADE.modulation import resize
 from SPADE.segmenter import SegmenterFile
@@ -249,7 +249,7 @@ def describe(config, model: Model):
 
 def run(config: GenerationSettings):
     check(config)
-    device = start(pick(config.device))
+    device = join_processes(pick(config.device))
     if device.type == "cpu":
         keep_freed_memory()
     from_first(check_folder, Path(config.out), config.overwrite)  # before any process writes into it
@@ -257,8 +257,8 @@ def run(config: GenerationSettings):
         draw(config, load(config.checkpoint, config.spade_checkpoint, device, config.ema))
 
 
-def draw(config: GenerationSettings, model: Model):
-    """Writes what the flags ask for. Raises UserError where the model does not draw that."""
+def check_model(config: GenerationSettings, model: Model):
+    """Raises UserError where the model does not draw what the flags ask for."""
     if model.image_generator is not None:
         raise UserError(f"{config.checkpoint} is the RGB baseline's (image_gan), wanted one of scenes; take stage 3's")
     if config.layouts is None and model.layout_generator is None:
@@ -267,9 +267,13 @@ def draw(config: GenerationSettings, model: Model):
         raise UserError(f"{config.checkpoint} draws no images (stage 1); add --spade_checkpoint, one of stage 2")
     has_ids = config.format != "cityscapes" or first_raw_ids(model.label_space) is not None
     require(has_ids, "format", config.format, "plain or mmseg where classes have no raw ids", "take one of these")
-    style = read_style(Path(config.style), model) if config.style else None
-    out = Path(config.out)
-    made = ""  # what is said of it before where it is
+
+
+def draw(config: GenerationSettings, model: Model):
+    """Writes what the flags ask for, and prints how much that is, and where. Raises UserError."""
+    check_model(config, model)
+    style, out = read_style(Path(config.style), model) if config.style else None, Path(config.out)
+    made = ""
     if config.grid is not None or config.interpolate is not None:
         if rank() == 0:  # one picture, one process
             draw_picture(config, model, style, out)
