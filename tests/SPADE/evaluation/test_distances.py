@@ -125,7 +125,9 @@ def test_shifted_points():
     assert sliced_distance(points, points + shift, slices) == pytest.approx(expected, rel=1e-5)
 
 
-def test_transport_on_a_line_by_scipy():
+@pytest.mark.parametrize("threads", [1, 3, 9])
+def test_transport_on_a_line_by_scipy(threads, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     points_1, points_2 = torch.randn(2, 40, 5, generator=torch.Generator().manual_seed(0))
     points_2 = points_2.exp()
     slices = unit_vectors(7, 5)
