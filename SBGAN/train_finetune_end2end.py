@@ -21,6 +21,7 @@ from SBGAN.stages import FINETUNE, LAYOUT_GAN, SPADE
 from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
 from SPADE.engine.checkpoint import check_store, data_record
+from SPADE.engine.compilation import check_compiler
 from SPADE.engine.device import pick, seed_everything
 from SPADE.engine.distributed import rank, start
 from SPADE.engine.run_folder import RunFolder
@@ -34,6 +35,7 @@ def run(config: FinetuneSettings) -> Path:
     store = open_store(config.store)
     check_finetune(config, store)
     device = start(pick(config.device))
+    check_compiler(config.compile, device)
     folder = RunFolder(config, FINETUNE.prefix, FINETUNE.name)
     if folder.saved:
         config, origin = continued(config, folder.saved.content)

@@ -21,6 +21,7 @@ from SBGAN.settings import BaselineSettings, check_layout
 from SBGAN.stages import IMAGE_GAN
 from SPADE.engine import config as settings
 from SPADE.engine.checkpoint import data_record
+from SPADE.engine.compilation import check_compiler
 from SPADE.engine.config import require
 from SPADE.engine.device import Ahead, pick, place, seed_everything
 from SPADE.engine.distributed import rank, start, world_size
@@ -79,6 +80,7 @@ def run(config: BaselineSettings) -> Path:
     check_layout(config, store, batch_sizes, epochs_at)
     check_sampler(config)
     device = start(pick(config.device))
+    check_compiler(config.compile, device)
     seed_everything(config.seed)
 
     shared = dict(

@@ -15,6 +15,7 @@ from SBGAN.settings import LayoutSettings, check_layout
 from SBGAN.shares import components_for, fitted
 from SPADE.engine import config as settings
 from SPADE.engine.checkpoint import data_record
+from SPADE.engine.compilation import check_compiler
 from SPADE.engine.device import pick, place, seed_everything
 from SPADE.engine.distributed import rank, start
 
@@ -25,6 +26,7 @@ def run(config: LayoutSettings) -> Path:
     epochs_at = parse_by_resolution(config.epochs_at, "epochs_at")
     check_layout(config, store, batch_sizes, epochs_at)
     device = start(pick(config.device))
+    check_compiler(config.compile, device)
     seed_everything(config.seed)
 
     shared = dict(

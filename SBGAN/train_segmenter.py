@@ -21,6 +21,7 @@ from SBGAN.stages import FINETUNE, LAYOUT_GAN, SEGMENTER
 from SPADE.engine import config as settings
 from SPADE.engine import loop
 from SPADE.engine.checkpoint import check_store, data_record
+from SPADE.engine.compilation import check_compiler
 from SPADE.engine.config import RunSettings, check_batch, harmless, require, setting
 from SPADE.engine.device import evaluating, pick, place, seed_everything, to_device
 from SPADE.engine.distributed import rank, start
@@ -162,6 +163,7 @@ def run(config: SegmenterSettings) -> Path:
     store = open_store(config.store)
     split, mix = check(config, store)
     device = start(pick(config.device))
+    check_compiler(config.compile, device)
     generated, origin = generated_pairs(config, store, config.batch_size, device)
     pairs = Mixture(from_split(split, config.seed), generated, mix)
     folder = RunFolder(config, SEGMENTER.prefix, SEGMENTER.name)

@@ -59,7 +59,8 @@ class ResidualBlock(nn.Module):
             x, upsample = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False), False
         elif upsample and (self.plain or not self.learned_shortcut):  # else the norms do it, without writing it down
             x, upsample = F.interpolate(x, scale_factor=2, mode="nearest"), False
-        moments = batch_moments(x) if self.training and not self.plain else None  # two of the norms see the same x
+        shared = self.training and self.learned_shortcut and not self.plain and not torch.compiler.is_compiling()
+        moments = batch_moments(x) if shared else None  # two of the norms see the same x
         shortcut = self.conv_s(self.norm_s(x, layout, upsample, moments=moments)) if self.learned_shortcut else x
         x = self.noise_0(self.conv_0(self.norm_0(x, layout, upsample, LEAK, moments)))
         x = self.conv_1(self.norm_1(x, layout, leak=LEAK))

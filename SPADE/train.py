@@ -17,6 +17,7 @@ from SPADE import augmentation
 from SPADE.engine import config as settings
 from SPADE.engine import loop
 from SPADE.engine.checkpoint import data_record
+from SPADE.engine.compilation import check_compiler
 from SPADE.engine.device import Ahead, evaluating, pick, place, seed_everything
 from SPADE.engine.distributed import rank, start, world_size
 from SPADE.engine.images import colour_layouts, from_uint8, render, sheet, spread_pairs
@@ -170,6 +171,7 @@ def run(config: SpadeSettings) -> Path:
     store = open_store(config.store)
     check(config, store)
     device = start(pick(config.device))
+    check_compiler(config.compile, device)
     vgg = perceptual_network(config, device)
     evaluation = begin(config, store, device, store.height) if config.evaluate_every else None
 

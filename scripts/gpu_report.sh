@@ -5,7 +5,7 @@
 # Figures are in the folder out=DIR (default gpu_report) as soon as they are there, so that a run that is cut off leaves
 # what it has: machine.txt, parts.txt (how each ended), checks.txt (tests, resume, loader), benchmark.txt and .jsonl,
 # training.txt, scores.json, summary.md.
-# For a trial elsewhere: device, cases, precisions, sizes, images, height, training (flags of all stages), tests.
+# For a trial elsewhere: device, cases, precisions, compiled (its precisions), sizes, images, height, widths, batch, tests.
 
 set -uo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -122,5 +122,11 @@ part "stage 3" "$(share 15)" training.txt "$python" -m SBGAN.train_finetune_end2
     part scores "$(share 10)" training.txt "$python" -m SBGAN.evaluate "${scoring[@]}" \
         --checkpoint "$work"/weights/joined/finetune_*.pt &&
     cp "$work"/results/joined/*/scores.json "$out/scores.json"
+
+# --- What torch.compile would gain, in the time that is left: to begin takes minutes ---
+flags=(--cases stage_2 --batch_size 8 --precisions "${compiled:-bf16}" --compile --no_memory --device "$device")
+part "benchmark of stage_2, compiled" "$(share 50)" benchmark.txt "$python" -m SBGAN.benchmark "${flags[@]}" \
+    --json "$work/compiled.json" ${sizes:-} &&
+    tr -d '\n' <"$work/compiled.json" >>"$out/benchmark.jsonl" && echo >>"$out/benchmark.jsonl"
 "$python" scripts/gpu_summary.py "$out" >"$out/summary.md"
 cat "$out/summary.md"
