@@ -1,7 +1,12 @@
 """Class scores -> hard layouts, and the shares of classes in these. Soft maps never leave for SPADE or a critic."""
 
+import math
+
 import torch
 import torch.nn.functional as F
+from scipy.cluster.vq import kmeans2
+from torch import nn
+from torch.distributions import MultivariateNormal
 
 RELEASED_NOISE_FLOOR = 1e-10  # goes with RELEASED_FLOOR, inside the other logarithm
 RELEASED_FLOOR = 1e-5
@@ -125,3 +130,58 @@ def grid_proportions(labels, num_classes, cells=CELLS):
         counts = torch.bincount(bin_of_pixel.flatten(), minlength=len(batch) * bins)
         proportions.append(counts.view(len(batch), num_classes, cells**2).double() / pixels_of_cell)
     return torch.cat(proportions).view(n, bins)
+
+
+# --- Class shares that a generator is told (Le Moing et al., *Semantic Palette*, CVPR 2021, section 3) ---
+#
+# The generator gets the shares that the classes are to have, [N,C], rows that sum to 1. Where nobody wishes for any,
+# they are drawn from a Gaussian mixture fitted to the training layouts' shares. The numbers that draw them are the last
+# entries of the latent, so that a sample still depends on its latent alone.
+
+ROUNDS = 50  # of expectation and maximisation
+RIDGE = 1e-5  # added to the variances: shares sum to 1, so that covariances are singular
+
+
+class ShareMixture(nn.Module):
+    """Standard normal noise [N,C+1] -> class shares [N,C]."""
+
+    def __init__(self, num_classes: int, components: int):
+        super().__init__()
+        self.register_buffer("weights", torch.full((components,), 1 / components))
+        self.register_buffer("means", torch.full((components, num_classes), 1 / num_classes))
+        self.register_buffer("factors", torch.zeros(components, num_classes, num_classes))  # of covariances: L L^T
+
+    @torch.no_grad()
+    def fit(self, shares, seed: int = 0):
+        """Expectation-maximisation from k-means on shares float [N,C]."""
+        x = shares.double()
+        count = len(self.weights)
+        _, nearest = kmeans2(x.numpy(), count, minit="++", seed=seed)
+        belongs = torch.eye(count, dtype=torch.double)[torch.from_numpy(nearest).long()]  # [N,K], rows sum to 1
+        for _ in range(ROUNDS):
+            weights, means, covariances = moments(x, belongs)
+            densities = MultivariateNormal(means, covariances).log_prob(x[:, None])  # [N,K]
+            belongs = (densities + weights.log()).softmax(1)
+        for buffer, value in zip(self.buffers(), (weights, means, torch.linalg.cholesky(covariances)), strict=True):
+            buffer.copy_(value)
+
+    def forward(self, noise):
+        uniform = (1 + torch.erf(noise[:, :1] / math.sqrt(2))) / 2
+        component = (uniform > self.weights.cumsum(0)[:-1]).sum(1)  # [N]
+        drawn = self.means[component] + (self.factors[component] @ noise[:, 1:, None])[..., 0]
+        return normalised(drawn)
+
+
+def moments(x, belongs):
+    """Weight [K], mean [K,C] and covariance [K,C,C] of each component, from x [N,C] and how far it belongs, [N,K]."""
+    mass = belongs.sum(0) + 1e-9
+    means = belongs.T @ x / mass[:, None]
+    apart = x[:, None] - means  # [N,K,C]
+    covariances = torch.einsum("nk,nkc,nkd->kcd", belongs, apart, apart) / mass[:, None, None]
+    return mass / mass.sum(), means, covariances + RIDGE * torch.eye(x.shape[1], dtype=x.dtype)
+
+
+def normalised(shares):
+    """Shares with 0 for what is below: rows of [N,C] that sum to 1."""
+    shares = shares.clamp_min(1e-6)
+    return shares / shares.sum(1, keepdim=True)

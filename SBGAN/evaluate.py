@@ -17,11 +17,13 @@ from functools import partial
 from pathlib import Path
 
 from datasets.errors import UserError, exit_on_user_error
-from SBGAN.drawing.files import contact_sheet
+from SBGAN import train_progressive
 from SBGAN.evaluation.copies import copies_picture, copy_check, nearest_items
 from SBGAN.evaluation.scenes import add_fid_released, imagenet_inception, score_sets
 from SBGAN.model import Model, assemble, read
 from SBGAN.stages import FINETUNE, SPADE, STAGES
+from SBGAN.train_finetune_end2end import scenes_sheet
+from SPADE import train as train_spade
 from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
 from SPADE.engine.checkpoint import Checkpoint, data_record, stored_data
@@ -29,6 +31,7 @@ from SPADE.engine.config import require, setting
 from SPADE.engine.device import keep_freed_memory, pick
 from SPADE.engine.distributed import from_first, rank, start, together
 from SPADE.engine.images import save_png
+from SPADE.evaluation.features import ImageScores
 from SPADE.evaluation.metrics import Evaluation, score_real_pairs, test_split
 from SPADE.evaluation.scores import (
     against_reference,
@@ -42,14 +45,18 @@ from SPADE.evaluation.scores import (
     warnings_in_the_record,
     writing_results,
 )
-from SPADE.segmenter import open_segmenter
-from SPADE.settings import ScoringSettings, check_samples
+from SPADE.segmenter import SegmenterFile, open_segmenter
 
 COPIES = 500  # at most so many samples are looked for in the training data
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationSettings(ScoringSettings):
+class EvaluationSettings(SegmenterFile, ImageScores):
+    store: str | None = setting(None, "packed data set to score against; default the one it was trained on")
+    results: str = setting("results", "folder of all scores and pictures; a run's are in RESULTS/NAME")
+    device: str | None = setting(None, "cpu, cuda or cuda:N; default cuda if there is one")
+    seed: int = setting(0, "of the first latent; sample i has seed + i", at_least=0)
+    ema: bool = setting(True, "score the averages of the weights, where there are some (--no_ema: the last weights)")
     name: str | None = setting(None, "a run of any stage, whose checkpoints are in WEIGHTS/NAME; or")
     checkpoint: str | None = setting(None, "a file of stage 1, 2 or 3, or of the RGB baseline")
     spade_checkpoint: str | None = setting(None, "with one of stage 1: SPADE's of stage 2, and both are scored as one")
@@ -64,7 +71,8 @@ class EvaluationSettings(ScoringSettings):
 
 def check(config: EvaluationSettings):
     """Raises UserError."""
-    check_samples(config, sets=config.repeats)
+    last = config.seed + config.repeats * config.num_eval
+    require(last < 2**63, "seed", config.seed, "below 2^63 with all samples", "lower it")
     one = bool(config.name) != bool(config.checkpoint)
     require(one, "name", config.name, "given, or --checkpoint is, not both", "say which training to score")
     for flag in ("epoch", "pro_iter"):
@@ -146,6 +154,7 @@ def evaluate(
     evaluation = replace(evaluation, segmenter=segmenter)
     inception = imagenet_inception(config.released_weights, last.device) if config.fid_released else None
     make_results(folder)
+    ceiling = score_real_pairs(evaluation) if segmenter else None  # first: what a network can't do shows at once
 
     # --- Scores ---
     scores, samples = {}, None
@@ -157,7 +166,7 @@ def evaluate(
         if model.spade_generator:
             scores[titled("real layouts", name)] = score_real_layouts(model.spade_generator, evaluation)
     if segmenter:
-        scores[f"real pairs of {test_split(store)}"] = score_real_pairs(evaluation)
+        scores[f"real pairs of {test_split(store)}"] = ceiling
     rows = last.layout_generator.max_resolution if last.layout_generator else None
     scores["floor: real against real"] = score_floor(evaluation, rows)
 
@@ -189,6 +198,16 @@ def score_generated(model: Model, inception, evaluation: Evaluation) -> tuple[di
     if inception:
         add_fid_released(row, model, inception, evaluation)
     return row, samples
+
+
+def contact_sheet(models, store, seed: int):
+    """One picture of what models draw, one below the other: uint8 [3,...]"""
+    last = models[-1]
+    if last.image_generator is not None:
+        return train_progressive.pictures(last.image_generator, seed=seed)
+    if last.layout_generator is None:
+        return train_spade.pictures(last.spade_generator, store, last.device, last.encoder)
+    return scenes_sheet([(model.layout_generator, model.spade_generator) for model in models], store, seed)
 
 
 def write_copy_check(samples: dict, config: EvaluationSettings, store, folder: Path) -> dict:

@@ -19,26 +19,29 @@ from datasets.errors import UserError, exit_on_user_error
 from SBGAN.drawing import search
 from SBGAN.drawing.files import (
     FORMATS,
+    KINDS,
     Files,
     Writer,
     check_folder,
-    raw_ids_of,
+    first_raw_ids,
+    read_layouts,
+    read_sketches,
+    read_style,
     replacing,
     save_animation,
     walk_frames,
     write_png,
 )
-from SBGAN.drawing.given_layouts import KINDS, read_layouts, read_sketches, read_style
 from SBGAN.drawing.search import fits, parse_shares, parse_where, wished_shares
 from SBGAN.model import Model, load, truncated
-from SBGAN.pairs import Trust, check_trust, open_trust, write_pairs
+from SBGAN.pairs import DOUBTED, Trust, check_trust, open_trust, write_pairs
 from SPADE.engine import config as settings
 from SPADE.engine.config import require, setting
 from SPADE.engine.device import keep_freed_memory, pick
 from SPADE.engine.distributed import from_first, rank, start, together, total, world_size
 from SPADE.engine.images import colour_layouts, enlarge, sheet
 from SPADE.modulation import resize
-from SPADE.settings import SegmenterFile
+from SPADE.segmenter import SegmenterFile
 
 ALONE = ("grid", "interpolate", "layouts", "complete", "invert", "shares")  # flags of which one is given at most
 
@@ -93,7 +96,7 @@ class GenerationSettings(SegmenterFile):
         None, "what is written where the --segmenter finds the layout's class least likely (255 where the label table "
         "has no unknown class)", choices=("unknown",),
     )  # fmt: skip
-    doubtful_share: float = setting(0.1, "of each class's pixels that this is", at_least=0, at_most=1)
+    doubtful_share: float = setting(DOUBTED, "of each class's pixels that this is", at_least=0, at_most=1)
     style: str | None = setting(None, "image whose style all images get (models with a style encoder)")
 
 
@@ -261,7 +264,7 @@ def draw(config: GenerationSettings, model: Model):
         raise UserError(f"{config.checkpoint} draws no layouts (stage 2); take one of stage 3, or pass --layouts")
     if model.spade_generator is None:
         raise UserError(f"{config.checkpoint} draws no images (stage 1); add --spade_checkpoint, one of stage 2")
-    has_ids = config.format != "cityscapes" or raw_ids_of(model.label_space) is not None
+    has_ids = config.format != "cityscapes" or first_raw_ids(model.label_space) is not None
     require(has_ids, "format", config.format, "plain or mmseg where classes have no raw ids", "take one of these")
     style = read_style(Path(config.style), model) if config.style else None
     out = Path(config.out)

@@ -71,10 +71,9 @@ def real_classes(networks, num: int, device):
     return None
 
 
-def behind_augmentation(critic, config, noise, image_channels: int = 3):
-    """The critic behind the augmentation; image_channels: 0 for that of layouts."""
-    draws = noise.get("augmentation")
-    return augmentation.augmented(critic, augmentation.parse_kinds(config.augment), draws, image_channels)
+def behind_augmentation(critic, noise, image_channels: int = 3):
+    """The critic, which sees its input augmented by what was drawn for it; image_channels: 0 for layouts."""
+    return augmentation.augmented(critic, noise.get("augmentation"), image_channels)
 
 
 def sample_layouts(log_probabilities, noise, config):
@@ -117,7 +116,7 @@ def generator_terms(networks, config, labels, images, noise, kept=None) -> dict:
     soft = n.layout_generator(noise["z"])  # log-probabilities [N,C,h,w]
     layouts = sample_layouts(soft, noise, config)  # [N,C,h,w]
     if config.train_layout:
-        critic = behind_augmentation(n.layout_discriminator, config, noise, image_channels=0)
+        critic = behind_augmentation(n.layout_discriminator, noise, image_channels=0)
         on_layouts = layout_losses.generator_losses(config.layout_loss, critic(layouts))
         shares = n.layout_generator.shares_of(noise["z"])  # told ones [N,C], or None
         if shares is not None:
@@ -125,12 +124,12 @@ def generator_terms(networks, config, labels, images, noise, kept=None) -> dict:
         terms |= {f"layout_{name}": config.lambda_pgan * value for name, value in on_layouts.items()}
     drawn = layouts_to_draw(soft, layouts, config)
     fake = images_of(n.spade_generator, drawn, noise["style"], config.layout_grad)  # [N,3,H,W]
-    of_fake, _ = discriminate(behind_augmentation(n.image_discriminator_2, config, noise), fake, images)
+    of_fake, _ = discriminate(behind_augmentation(n.image_discriminator_2, noise), fake, images)
     terms["gan_generated"] = config.lambda_D2 * hinge_generator(of_fake)
     if config.train_spade:
         # SPADE sums the divergence over the batch, where all else is a mean.
         weights = image_losses.Weights(config.lambda_feat, config.lambda_vgg, config.lambda_kld * config.batch_size)
-        critic = behind_augmentation(n.image_discriminator, config, noise)
+        critic = behind_augmentation(n.image_discriminator, noise)
         on_real = image_losses.generator_losses(
             n.spade_generator, critic, labels, images, weights, n.encoder, noise["encoder"], n.vgg, of_real_layouts
         )
@@ -155,24 +154,24 @@ def discriminator_terms(networks, config, labels, images, noise, ready=None, ste
             drawn = layouts_to_draw(soft, layouts, config)
     if config.train_layout:
         real = real_layouts(labels, layouts)
-        critic = behind_augmentation(n.layout_discriminator, config, noise, image_channels=0)
+        critic = behind_augmentation(n.layout_discriminator, noise, image_channels=0)
         on_layouts = layout_losses.discriminator_losses(
             config.layout_loss, critic, real, layouts, noise["mix"], config.penalty_weight, step, config.penalty_every
         )
         terms |= {f"layout_{name}": config.lambda_pgan * value for name, value in on_layouts.items()}
     if config.train_spade:
         mix = noise.get("real_classes"), config.lambda_labelmix
-        critic = behind_augmentation(n.image_discriminator, config, noise)
+        critic = behind_augmentation(n.image_discriminator, noise)
         on_real = image_losses.discriminator_losses(
             n.spade_generator, critic, labels, images, n.encoder, noise["encoder"], *mix, ready.get("of_real")
         )
         terms |= {f"{name}_real_layout": value for name, value in on_real.items()}
-    for name, value in second_discriminator_terms(n, config, drawn, images, noise, ready.get("of_layouts")).items():
+    for name, value in second_discriminator_terms(n, drawn, images, noise, ready.get("of_layouts")).items():
         terms[name] = config.lambda_D2 * value
     return terms
 
 
-def second_discriminator_terms(networks, config, layouts, images, noise, fake=None) -> dict:
+def second_discriminator_terms(networks, layouts, images, noise, fake=None) -> dict:
     """Hinge losses of D2 on SPADE's images of given layouts (one-hot [N,C,h,w]) against real images, unweighted.
 
     fake: those images, if they are drawn already; the layouts are then not needed.
@@ -180,17 +179,17 @@ def second_discriminator_terms(networks, config, layouts, images, noise, fake=No
     if fake is None:
         with torch.no_grad():
             fake = images_of(networks.spade_generator, layouts, noise["style"], "stem")
-    critic = behind_augmentation(networks.image_discriminator_2, config, noise)
+    critic = behind_augmentation(networks.image_discriminator_2, noise)
     of_fake, of_real = discriminate(critic, fake, images)
     return {"fake_generated": hinge_discriminator_fake(of_fake), "real_generated": hinge_discriminator_real(of_real)}
 
 
-def pretraining_terms(networks, config, images, noise) -> dict:
+def pretraining_terms(networks, images, noise) -> dict:
     """D2 alone, before anything else learns: on arg-max layouts."""
     with torch.no_grad():
         scores = networks.layout_generator(noise["z"])
         layouts = one_hot(discretize.argmax(scores), scores.shape[1])
-    return second_discriminator_terms(networks, config, layouts, images, noise)
+    return second_discriminator_terms(networks, layouts, images, noise)
 
 
 def set_modes(networks, config):
@@ -280,7 +279,7 @@ def train(
 
     def d2_terms(images, noise):
         with unmoved(n.spade_generator):  # it is to begin where stage 2 ended, running statistics included
-            return pretraining_terms(n, config, images, noise)
+            return pretraining_terms(n, images, noise)
 
     def update(step, descend):
         # --- Data and noise: this process's n of the batch ---

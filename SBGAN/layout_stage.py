@@ -12,30 +12,14 @@ from pathlib import Path
 import torch
 
 from datasets.errors import UserError
-from datasets.labels import one_hot
-from datasets.reader import Reader
-from SBGAN import discretize
-from SBGAN.drawing.files import layouts_sheet
-from SBGAN.evaluation.scenes import score_layouts
-from SBGAN.losses import (
-    discriminator_losses,
-    generator_losses,
-    layout_entropy,
-    penalty_is_due,
-    penalty_period,
-    told_losses,
-)
-from SBGAN.stages import LAYOUT_GAN
+from SBGAN.losses import discriminator_losses, generator_losses, penalty_is_due, penalty_period, told_losses
 from SPADE.augmentation import augmented, draw, parse_kinds
 from SPADE.engine import loop
-from SPADE.engine.device import Ahead
-from SPADE.engine.distributed import rank, world_size
 from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.state import TrainingState, averaged_copy
 from SPADE.engine.step import Step, adam, every, frozen, micro_batches
-from SPADE.evaluation.scores import begin, flat_scores, record_in_training
 
-CLASS_AXES = {r"generator\.heads\.\d+": 0, r"discriminator\.inputs\.\d+": 1}
+SHOWN = 32  # samples of a picture
 
 
 @dataclass(frozen=True)
@@ -109,7 +93,7 @@ def plan(images_seen: int, config, phases) -> Step:
         where=f"{phase.resolution} rows, {phase.name}",
         curves={"alpha": alpha, "resolution": phase.resolution, "learning_rate": config.lr},
         saved={"resolution": phase.resolution, "alpha": alpha},
-        pictures=phase_ends or every(config.picture_every, iteration),
+        pictures=phase_ends,
         scores=phase_ends or every(config.evaluate_every, iteration),
         checkpoint=iteration if last or every(config.save_every, iteration) else None,
     )
@@ -143,10 +127,10 @@ def train(config, phases, data, generator, discriminator, domain: Domain, device
         z = torch.randn(2, len(real), generator.latent_dim, device=device)
         noise = [domain.noise(len(real), phase.resolution) for _ in z]  # each [n,C,h,w], or None
         mix = torch.rand(len(real), device=device)  # of the gradient penalty
-        draws = [draw(len(real), kinds, device) for _ in z]  # of the augmentation: each [n,7], or None
+        draws = [draw(len(real), kinds, device) for _ in z]  # of the augmentation: each {kind: [n,...]}
 
         def critic(draws):
-            return augmented(discriminator, kinds, draws, domain.image_channels)
+            return augmented(discriminator, draws, domain.image_channels)
 
         # --- Generator ---
         kept = [] if config.reuse_fakes else None  # its samples, part by part
@@ -200,48 +184,6 @@ def heaviest(phases, loss: str, penalty_every: int = 0) -> int:
         place = phase.start + (due[0] * phase.batch_size if due else 0)
         memory[place] = phase.resolution**2 * phase.batch_size * (2 if due else 1)
     return max(memory, key=memory.get)
-
-
-def layout_domain(config, store, device) -> Domain:
-    """Layouts: one-hot real ones, straight-through samples of generated ones."""
-    reader = Reader(store["train"], config.seed, rank(), world_size())
-    read = Ahead(lambda *batch: [reader.layouts(*batch)], device)
-    evaluation = begin(config, store, device, height=None)
-    num_classes = store.label_space.num_classes
-
-    def real(images_seen, batch_size, resolution):
-        (labels,) = read(images_seen, batch_size, resolution)  # uint8 [n,1,h,w]
-        return one_hot(labels, num_classes)  # float [n,C,h,w]
-
-    def noise(num, resolution):
-        return discretize.exponential_noise((num, num_classes, resolution, resolution * store.aspect), device)
-
-    def sample(log_probabilities, noise):
-        return discretize.straight_through(log_probabilities, config.temperature, config.floor, noise)
-
-    def statistics(log_probabilities):
-        return {"layout_entropy": layout_entropy(log_probabilities)}
-
-    def pictures(generator, resolution, alpha):
-        return layouts_sheet(generator, store.label_space, resolution, alpha)
-
-    def evaluate(generator, resolution, alpha, images_seen):
-        row = score_layouts(generator, evaluation, resolution, alpha)
-        record_in_training({"generated": row}, images_seen, config, evaluation, resolution=resolution, alpha=alpha)
-        return flat_scores(row)
-
-    return Domain(
-        LAYOUT_GAN.name,
-        LAYOUT_GAN.prefix,
-        real,
-        noise,
-        sample,
-        image_channels=0,
-        statistics=statistics,
-        pictures=pictures,
-        evaluate=evaluate,
-        class_axes=CLASS_AXES,
-    )
 
 
 # --- Schedule: resolution, fade-in and batch size, a pure function of the number of images seen ---

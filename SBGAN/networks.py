@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from SBGAN.shares import ShareMixture
+from SBGAN.discretize import ShareMixture
 from SPADE.engine.device import widened
 from SPADE.ops.convolution import conv2d, upsampled_conv3x3
 

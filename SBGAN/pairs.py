@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from datasets.errors import UserError
-from datasets.files import IMAGE_SUFFIXES, LABEL_SUFFIXES, read_image, read_label_pixels
+from datasets.files import IMAGE_SUFFIXES, LABEL_SUFFIXES, image_size, read_image, read_label_pixels
 from datasets.labels import LabelSpace
 from datasets.pairs import find_pairs, pair_up
 from datasets.reader import Reader
@@ -73,15 +73,20 @@ class PairsFolder:
     """A folder that SBGAN.generate wrote, in the form of a store's split: `images` and `layouts` of the same names."""
 
     def __init__(self, folder: Path, store):
-        """Looks at every label. Raises UserError."""
+        """Looks at every label, and at the size of every image. Raises UserError."""
         parts = [folder / "images", folder / "layouts"]
         found = pair_up(*find_pairs(*parts, (IMAGE_SUFFIXES, LABEL_SUFFIXES)))
         self.name, self.height, self.width, self.aspect = str(folder), store.height, store.width, store.aspect
         self.names, self.images, self.labels = (list(part) for part in zip(*found, strict=True))
         self.weights, self.num_classes = [1] * len(found), store.label_space.num_classes
         self.table = store.label_space.name
+        check_classes(folder, store.label_space)
+        says_nothing = True
         for i in range(len(found)):
-            self.layout(i)
+            self.checked(image_size(self.images[i]), self.images[i])
+            says_nothing &= bool((self.layout(i) == NO_CLASS).all())
+        if says_nothing:
+            raise UserError(f"--pairs {folder}: no pixel of its layouts says a class; take pairs with some")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -92,7 +97,9 @@ class PairsFolder:
 
     def image(self, i: int) -> np.ndarray:
         """uint8 [3,H,W]"""
-        return self.checked(read_image(self.images[i]), self.images[i]).transpose(2, 0, 1)
+        pixels = read_image(self.images[i])
+        self.checked(pixels.shape[:2], self.images[i])
+        return pixels.transpose(2, 0, 1)
 
     def layout(self, i: int) -> np.ndarray:
         """train ids uint8 [H,W], NO_CLASS where no class is said"""
@@ -106,21 +113,35 @@ class PairsFolder:
                 f"{path}: id {int(ids[outside][0])} at {int(outside.sum())} pixels, but train ids of {self.table} are "
                 f"0..{self.num_classes - 1}, and {NO_CLASS} for none; mend the file, or take pairs of this data set"
             )
-        return self.checked(ids, path)
+        self.checked(ids.shape, path)
+        return ids
 
-    def checked(self, pixels: np.ndarray, path: Path) -> np.ndarray:
-        if pixels.shape[:2] != (self.height, self.width):
+    def checked(self, size: tuple[int, int], path: Path):
+        if size != (self.height, self.width):
             raise UserError(
-                f"{path}: {pixels.shape[0]}x{pixels.shape[1]} pixels, wanted {self.height}x{self.width} as in --store; "
+                f"{path}: {size[0]}x{size[1]} pixels, wanted {self.height}x{self.width} as in --store; "
                 "generate pairs with a model of that size"
             )
-        return pixels
 
     @property
     def digest(self) -> str:
         """Hash of names and sizes of the files: a run is continued on the same pairs only."""
         files = [(path.name, path.stat().st_size) for path in (*self.images, *self.labels)]
         return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16]
+
+
+def check_classes(folder: Path, space: LabelSpace):
+    """Refuses pairs of another table: its ids may be ids here, too. Folders without about.json go unseen."""
+    try:
+        classes = json.loads((folder / "about.json").read_text())["classes"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if classes != list(space.names):
+        theirs, ours = (", ".join(map(str, names)) for names in (classes, space.names))
+        raise UserError(
+            f"--pairs {folder}: pairs of the classes {theirs}, wanted those of --store, {ours}; draw them with a model "
+            "of that data set"
+        )
 
 
 def open_folder(path: str, store) -> PairsFolder:
@@ -136,6 +157,7 @@ def open_folder(path: str, store) -> PairsFolder:
 # Leaving out what a network trained on real pairs finds unlikely is what makes generated pairs useful (Yang et al.,
 # *FreeMask*, NeurIPS 2023, section 3.3).
 
+DOUBTED = 0.1  # of each class's pixels, where nobody says another share
 MEASURED = 64  # pairs, at most, that are drawn to find out how much surprise is usual
 
 
@@ -210,6 +232,9 @@ def check_trust(config):
     """Refuses flags that say nothing without the others. Raises UserError."""
     asked = [flag for flag in ("keep_aligned", "doubtful") if getattr(config, flag) is not None]
     require(config.segmenter or not asked, asked and asked[0], "given", "given with --segmenter", "name one")
+    for flag, of, default in (("keep_aligned_by", "keep_aligned", "pixel"), ("doubtful_share", "doubtful", DOUBTED)):
+        found = getattr(config, flag)
+        require(found == default or of in asked, flag, found, f"given with --{of}", "add that, or leave it out")
     require(asked or not config.segmenter, "segmenter", "given", "given with --keep_aligned or --doubtful", "add one")
     for flag in ("grid", "interpolate", "complete", "invert", "shares"):
         require(not (asked and getattr(config, flag)), asked and asked[0], "given", f"left out beside --{flag}",
@@ -224,6 +249,8 @@ def open_trust(config, model: Model, draw) -> Trust | None:
     usual = doubtful = None
     if config.doubtful is not None:
         doubtful = unknown_id(model.label_space)
+        blank = torch.zeros(1, 3, model.data["height"], model.data["width"], dtype=torch.uint8)
+        segmenter.surprise(blank, blank[:, :1], model.device)  # refuses one that gives ids before anything is drawn
 
         def measure():
             pairs = draw(min(config.num, MEASURED))

@@ -7,27 +7,90 @@ Examples:
         --spade_name camvid_spade --no_train_layout
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import torch
 
 from datasets.errors import exit_on_user_error
 from datasets.packed import open_store
-from SBGAN.drawing.files import scenes_sheet
 from SBGAN.evaluation.scenes import score_scenes
 from SBGAN.joint_stage import Networks, train
-from SBGAN.model import check_fit, load_networks
-from SBGAN.settings import FinetuneSettings, check_finetune
+from SBGAN.losses import LOSSES
+from SBGAN.model import check_fit, draw_layouts, load_networks
 from SBGAN.stages import FINETUNE, LAYOUT_GAN, SPADE
+from SBGAN.train_progressive_seg import ToldShares
+from SPADE.augmentation import parse_kinds
 from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
 from SPADE.engine.checkpoint import check_store, data_record
 from SPADE.engine.compilation import check_compiler
+from SPADE.engine.config import RunSettings, check_batch, harmless, require, setting
 from SPADE.engine.device import pick, seed_everything
 from SPADE.engine.distributed import rank, start
+from SPADE.engine.images import colour_layouts, enlarge, render, sheet, spread_pairs
 from SPADE.engine.run_folder import RunFolder
+from SPADE.evaluation.features import ImageScores
 from SPADE.evaluation.scores import begin, flat_scores, record_in_training, score_real_layouts
-from SPADE.settings import check_augmentation
-from SPADE.train import perceptual_network
+from SPADE.train import RealPairLosses, check_augmentation, perceptual_network
+
+DRAWN = ("sampled", "argmax")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneSettings(ImageScores, RealPairLosses, ToldShares, RunSettings):
+    layout_name: str = setting(help="stage 1's checkpoints are in WEIGHTS/LAYOUT_NAME")
+    spade_name: str = setting(help="stage 2's checkpoints are in WEIGHTS/SPADE_NAME")
+    pro_iter: int | None = setting(None, "stage 1's iteration to start from; default the latest", at_least=0)
+    spade_epoch: int | None = setting(None, "stage 2's epoch to start from; default the latest", at_least=0)
+
+    batch_size: int = setting(8, "over all processes", at_least=1)
+    niter: int = setting(50, "epochs at the full learning rate", at_least=0)
+    niter_decay: int = setting(50, "further epochs, SPADE's and D2's learning rate linearly to 0", at_least=0)
+    pretrain_epochs: int = setting(1, "epochs that D2 is trained alone before", at_least=0)
+    reuse_fakes: bool = setting(False, "critics see the samples of the generators' descent, not new ones: fewer passes")
+    lr: float = setting(2e-4, "Adam of D2 and of SPADE (generator half, discriminator twice of it)", at_least=0)
+    lr_pgan: float = setting(1e-5, "Adam of the layout GAN; does not decay", at_least=0)
+    layout_grad: str = setting(
+        "stem", "the image's gradient enters the layout by SPADE's stem (released), or in full", ("stem", "full")
+    )
+    drawn_layouts: str = setting(
+        "sampled", "drawn for D2: the samples of the layouts' critic (released), or the likeliest classes", DRAWN
+    )
+    train_layout: bool = setting(True, "--no_train_layout: SPADE alone learns, on generated and real layouts")
+    train_spade: bool = setting(True, "--no_train_spade: the layout generator alone learns")
+
+    lambda_pgan: float = setting(10.0, "weight of the layouts' loss", at_least=0)
+    lambda_D2: float = setting(0.1, "weight of the unconditional image discriminator D2", at_least=0)
+    layout_loss: str | None = setting(None, "loss of the layouts; default: that of stage 1", LOSSES)
+    penalty_weight: float = setting(10.0, "of the gradient penalty, or of R1, within the layouts' loss", at_least=0)
+    penalty_every: int = setting(
+        0,
+        "steps between penalties, which weigh as many times more; 0: as published, 1 (wgan_gp) or 16 (r1)",
+        at_least=0,
+    )
+    temperature: float = setting(1.0, "of the Gumbel-softmax", above=0)
+    floor: float = setting(
+        0.0, "probability added inside the sampler's logarithm (released code: 1e-5)", at_least=0, at_most=1
+    )
+
+    save_every: int = harmless(5, "epochs between checkpoints; 0: only the last, which is always saved", at_least=0)
+    evaluate_every: int = harmless(5, "epochs between scores; 0: never", at_least=0)
+
+
+def check_finetune(config, store):
+    """Refuses what cannot work, before anything is read or built. Raises UserError."""
+    check_batch(config.batch_size, config, len(store["train"]))
+    parse_kinds(config.augment)
+    epochs = config.niter + config.niter_decay
+    require(epochs > 0, "niter", config.niter, "positive, with --niter_decay", "raise one of them")
+    require(
+        config.train_layout or config.train_spade,
+        "no_train_layout",
+        "given with --no_train_spade",
+        "given alone, if at all",
+        "leave one of them out",
+    )
 
 
 def run(config: FinetuneSettings) -> Path:
@@ -68,6 +131,32 @@ def run(config: FinetuneSettings) -> Path:
         return scenes_sheet([(layout_generator, spade_generator)], store)
 
     return train(config, store, networks, folder, origin, device, pictures, score, stages)
+
+
+def scenes_sheet(pairs, store, seed: int = 0, num: int = 8):
+    """One picture uint8 [3,...] of pairs (layout generator, SPADE generator), of which either may be None.
+
+    For each pair layouts from noise above their images; then real layouts, the last SPADE's images of them, and the
+    real images.
+    """
+    colours = torch.from_numpy(store.label_space.colours)
+    seeds = range(seed, seed + num)
+
+    def shown(layouts):
+        return enlarge(colour_layouts(layouts, colours), store.height, store.width)
+
+    rows = []
+    for layout_generator, spade_generator in pairs:
+        if layout_generator is not None:
+            layouts = draw_layouts(layout_generator, seeds)
+            rows.append(shown(layouts))
+            if spade_generator is not None:
+                rows.append(render(spade_generator, layouts, seeds))
+    images, labels = spread_pairs(store[store.reference], num)
+    rows.append(shown(labels))
+    if pairs and pairs[-1][1] is not None:
+        rows.append(render(pairs[-1][1], labels, range(seed, seed + len(labels))))
+    return sheet([*rows, images])
 
 
 def rebuild_networks(records: dict, vgg, device) -> Networks:

@@ -5,7 +5,7 @@ Examples:
     python -m SBGAN.train_progressive --store packed/ade --name ade_image --max_dim 256 --batch_sizes 256:4 --no_fid
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch.nn.functional as F
@@ -13,20 +13,25 @@ import torch.nn.functional as F
 from datasets.errors import exit_on_user_error
 from datasets.packed import open_store
 from datasets.reader import Reader
-from SBGAN.drawing.files import images_sheet
-from SBGAN.layout_stage import Domain, make_phases, parse_by_resolution, train
+from SBGAN.layout_stage import SHOWN, Domain, train
 from SBGAN.model import draw_images
 from SBGAN.networks import ImageGenerator, ProgressiveDiscriminator
-from SBGAN.settings import BaselineSettings, check_layout
 from SBGAN.stages import IMAGE_GAN
+from SBGAN.train_progressive_seg import LayoutSettings, plan_phases, sizes
 from SPADE.engine import config as settings
 from SPADE.engine.checkpoint import data_record
 from SPADE.engine.compilation import check_compiler
 from SPADE.engine.config import require
 from SPADE.engine.device import Ahead, pick, place, seed_everything
 from SPADE.engine.distributed import rank, start, world_size
-from SPADE.engine.images import from_uint8
+from SPADE.engine.images import from_uint8, square_sheet, visible
+from SPADE.evaluation.features import ImageScores
 from SPADE.evaluation.scores import against_reference, begin, draw_from_noise, flat_scores, record_in_training
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineSettings(ImageScores, LayoutSettings):
+    """The RGB baseline's: stage 1's, and how its images are scored."""
 
 
 def image_domain(config, store, device, evaluation) -> Domain:
@@ -60,10 +65,15 @@ def image_domain(config, store, device, evaluation) -> Domain:
         sample=lambda images, noise: images,
         image_channels=3,
         statistics=lambda images: {},
-        pictures=images_sheet,
+        pictures=pictures,
         evaluate=evaluate,
         class_axes={},
     )
+
+
+def pictures(generator, resolution=None, alpha: float = 1.0, seed: int = 0):
+    """Images from noise: uint8 [3,...]"""
+    return square_sheet(visible(draw_images(generator, range(seed, seed + SHOWN), resolution, alpha)))
 
 
 def check_sampler(config):
@@ -75,21 +85,14 @@ def check_sampler(config):
 
 def run(config: BaselineSettings) -> Path:
     store = open_store(config.store)
-    batch_sizes = parse_by_resolution(config.batch_sizes, "batch_sizes")
-    epochs_at = parse_by_resolution(config.epochs_at, "epochs_at")
-    check_layout(config, store, batch_sizes, epochs_at)
+    phases = plan_phases(config, store)
     check_sampler(config)
     device = start(pick(config.device))
     check_compiler(config.compile, device)
     seed_everything(config.seed)
-
-    shared = dict(
-        aspect=store.aspect, max_resolution=config.max_dim, fmap_base=config.fmap_base, fmap_max=config.fmap_max
-    )
+    shared = sizes(config, store)
     generator = ImageGenerator(3, latent_dim=config.latent_dim, pixel_norm=config.pixel_norm, **shared)
     discriminator = ProgressiveDiscriminator(3, minibatch_stats=config.minibatch_stats, **shared)
-    epoch_images = store["train"].draws_per_epoch
-    phases = make_phases(config.max_dim, epoch_images, config.epochs, config.batch_size, batch_sizes, epochs_at)
     networks = place(generator, device), place(discriminator, device)
     domain = image_domain(config, store, device, begin(config, store, device, config.max_dim))
     return train(config, phases, data_record(store), *networks, domain, device)

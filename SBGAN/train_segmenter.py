@@ -68,7 +68,6 @@ class SegmenterSettings(RunSettings):
         0.25, "brightness, contrast and saturation change by up to this share", at_least=0, at_most=1
     )
 
-    picture_every: int = harmless(500, "steps between pictures in the log; 0: only the first and the last", at_least=0)
     save_every: int = harmless(5000, "steps between checkpoints; 0: only the last, which is always saved", at_least=0)
     evaluate_every: int = harmless(1000, "steps between scores; 0: only the last", at_least=0)
     num_eval: int = harmless(500, "test pairs of a score", at_least=1)
@@ -152,7 +151,7 @@ def plan(images_seen: int, config: SegmenterSettings) -> Step:
         where=f"step {number}",
         curves={"learning_rate": rate},
         saved={"step": number},
-        pictures=last or number == 1 or every(config.picture_every, number),
+        pictures=last or number == 1,
         scores=last or every(config.evaluate_every, number),
         checkpoint=number if last or every(config.save_every, number) else None,
     )

@@ -7,8 +7,8 @@ import torch
 
 from datasets.errors import UserError
 
-KINDS = ("color", "translation", "cutout")
-DRAWS = 7  # uniform numbers that one sample's T is made of: three for its colours, two for each of the others
+DRAWS = {"color": 3, "translation": 2, "cutout": 2}  # uniform numbers that each kind takes of one sample
+KINDS = tuple(DRAWS)
 MOST_SHIFTED, CUT = 1 / 8, 1 / 2  # shares of the side
 
 
@@ -20,32 +20,39 @@ def parse_kinds(text: str, flag: str = "augment") -> tuple[str, ...]:
     return kinds
 
 
-def draw(num: int, kinds, device):
-    """Draws the numbers that T is made of, one row a sample: float [num,7] in [0,1), or None without augmentation."""
-    return torch.rand(num, DRAWS, device=device) if kinds else None
+def draw(num: int, kinds, device) -> dict[str, torch.Tensor]:
+    """Draws the numbers that T is made of, a row for each sample: {kind: float [num,2 or 3] in [0,1)}.
 
-
-def augmented(critic, kinds, draws, image_channels: int):
-    """The critic, behind T; draws: of `draw`, for the samples of one batch. All else as of `augment`."""
-    if draws is None:
-        return critic
-    return lambda x, *arguments, **more: critic(augment(x, kinds, draws, image_channels), *arguments, **more)
-
-
-def augment(x, kinds, draws, image_channels: int):
-    """T of x [k*n,K,H,W], k batches of n, with the same draws [n,7] for sample i of each; returns the same shape.
-
-    image_channels: so many channels at the end are an image's in [-1,1] and have colours; those before them, one-hot
-    labels, are moved and cut as it is. What comes from outside, or is cut out, is 0.
+    The numbers of a kind do not depend on which other kinds are asked for. No kinds, no draws.
     """
-    draws = draws.repeat(len(x) // len(draws), 1)
-    if "color" in kinds and image_channels:
+    if not kinds:
+        return {}
+    draws = torch.rand(num, sum(DRAWS.values()), device=device).split(list(DRAWS.values()), 1)
+    return {kind: drawn for kind, drawn in zip(DRAWS, draws, strict=True) if kind in kinds}
+
+
+def augmented(critic, draws, image_channels: int):
+    """The critic behind T, or as it is without draws. draws: of `draw`; image_channels: see `augment`."""
+    if not draws:
+        return critic
+    return lambda x, *arguments, **more: critic(augment(x, draws, image_channels), *arguments, **more)
+
+
+def augment(x, draws, image_channels: int):
+    """T of x [k*n,K,H,W], k batches of n, with the same draws for sample i of each; returns the same shape.
+
+    draws: {kind: [n,...]}, see `draw`. image_channels: so many channels at the end are an image's in [-1,1], and have
+    colours; those before them, one-hot labels, are moved and cut as the image is. What comes from outside of it, or is
+    cut out, is 0.
+    """
+    draws = {kind: drawn.repeat(len(x) // len(drawn), 1) for kind, drawn in draws.items()}
+    if "color" in draws and image_channels:
         labels, image = x.split([x.shape[1] - image_channels, image_channels], 1)
-        x = torch.cat([labels, color(image, draws[:, :3])], 1)
-    if "translation" in kinds:
-        x = translation(x, draws[:, 3:5])
-    if "cutout" in kinds:
-        x = cutout(x, draws[:, 5:7])
+        x = torch.cat([labels, color(image, draws["color"])], 1)
+    if "translation" in draws:
+        x = translation(x, draws["translation"])
+    if "cutout" in draws:
+        x = cutout(x, draws["cutout"])
     return x
 
 

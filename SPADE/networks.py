@@ -201,6 +201,11 @@ class MultiscaleDiscriminator(nn.Module):
         return results
 
 
+def memory_format(images):
+    last = images.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format
+
+
 def discriminate(discriminator, fake, real, semantics=None):
     """Runs fake and real images in one batch; returns the discriminator's outputs for each.
 
@@ -209,6 +214,8 @@ def discriminate(discriminator, fake, real, semantics=None):
     """
     images = torch.cat([fake, real])  # [2N,3,H,W]
     if semantics is not None:
+        # In the images' order in memory: what is joined of two is in none, and each convolution would sort it anew.
+        semantics = semantics.contiguous(memory_format=memory_format(images))
         images = torch.cat([torch.cat([semantics, semantics]), images], 1)  # [2N,C+3,H,W]
     outputs = discriminator(images)
     n = len(fake)

@@ -18,14 +18,13 @@ from datasets.errors import UserError
 from datasets.files import sha256
 from datasets.labels import LabelSpace
 from SPADE.engine import checkpoint
-from SPADE.engine.config import require
+from SPADE.engine.config import require, setting
 from SPADE.engine.device import widened
 from SPADE.engine.distributed import world_size
 from SPADE.evaluation.features import first_line, full_precision, load_program
 from SPADE.modulation import RunningMoments
 from SPADE.ops.affine import MOMENTUM, track
 from SPADE.pretrained import load_weights, torchvision  # noqa: F401 (before any other import from torchvision)
-from SPADE.settings import SegmenterFile
 
 # isort: split
 from torchvision.models import segmentation
@@ -38,6 +37,19 @@ ARCHITECTURES = {
 }
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # ImageNet's, of pixels 0..255: torchvision's input
 BATCH = 16  # images that go through a network at once
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmenterFile:
+    """The flags of programs that ask a segmentation network."""
+
+    segmenter: str | None = setting(
+        None, "segmentation network: a checkpoint of SBGAN.train_segmenter, or TorchScript or .pt2, "
+        "uint8 [N,3,H,W] -> logits [N,K,h,w] or ids"
+    )  # fmt: skip
+    segmenter_ids: str | None = setting(
+        None, "JSON list of the class's name for each of the segmenter's ids, null where there is none"
+    )
 
 
 class BatchNorm(RunningMoments):
@@ -195,6 +207,12 @@ class Segmenter:
         if found != known if logits else found > known:
             require(False, "segmenter", f"{self.name}, which gives {found} classes", f"one of {known}",
                     "say by --segmenter_ids which class each of its ids is")  # fmt: skip
+        if logits and output.isnan().any():
+            require(False, "segmenter", f"{self.name}, which gives what is no number (NaN)", "one that gives logits",
+                    "look at the network")  # fmt: skip
+        if not logits and output.min() < 0:
+            require(False, "segmenter", f"{self.name}, which gives the id {int(output.min())}", "one of ids from 0 on",
+                    "wrap the network so that it gives such")  # fmt: skip
         if not logits and None in self.classes:
             require(False, "segmenter_ids", "a table with null", "one without for a segmenter that gives ids",
                     "give every id a class")  # fmt: skip

@@ -5,6 +5,7 @@ Examples:
     torchrun --nproc_per_node 8 -m -- SPADE.train --store packed/cityscapes --name cityscapes_spade --upsampling more
 """
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -18,15 +19,18 @@ from SPADE.engine import config as settings
 from SPADE.engine import loop
 from SPADE.engine.checkpoint import data_record
 from SPADE.engine.compilation import check_compiler
+from SPADE.engine.config import RunSettings, WarmStart, check_batch, harmless, require, setting
 from SPADE.engine.device import Ahead, evaluating, pick, place, seed_everything
 from SPADE.engine.distributed import rank, start, world_size
 from SPADE.engine.images import colour_layouts, from_uint8, render, sheet, spread_pairs
 from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.state import TrainingState, averaged_copy
 from SPADE.engine.step import adam, frozen, in_epochs, micro_batches
+from SPADE.evaluation.features import ImageScores
 from SPADE.evaluation.scores import begin, flat_scores, record_in_training, score_real_layouts
 from SPADE.losses import VGG19Features, Weights, discriminator_losses, generator_losses
 from SPADE.networks import (
+    INTERPOLATIONS,
     UPSAMPLINGS,
     MultiscaleDiscriminator,
     SegmentationCritic,
@@ -35,9 +39,86 @@ from SPADE.networks import (
     segmentation_widths,
 )
 from SPADE.pretrained import vgg19_weights
-from SPADE.settings import SpadeSettings, check
 
 STAGE, PREFIX = "spade", "spade"
+CRITICS = ("patch", "segmentation")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RealPairLosses:
+    """The losses of SPADE's generator on real pairs, in stages 2 and 3."""
+
+    lambda_feat: float = setting(10.0, "weight of feature matching", at_least=0)
+    lambda_vgg: float = setting(10.0, "weight of the VGG-19 perceptual loss", at_least=0)
+    lambda_kld: float = setting(0.05, "weight of the style encoder's KL divergence", at_least=0)
+    augment: str = setting("", "changes at random what all critics see: some of color,translation,cutout")
+    lambda_labelmix: float = setting(5.0, "weight of the segmentation critic's LabelMix", at_least=0)
+    vgg_loss: bool = setting(True, "VGG-19 perceptual loss (--no_vgg_loss: without)")
+    vgg_weights: str | None = harmless(None, "file of torchvision's VGG-19 weights; default: cache, else download")
+    vgg_imagenet_normalisation: bool = setting(False, "normalise VGG's input (the published SPADE does not)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpadeSettings(ImageScores, RealPairLosses, WarmStart, RunSettings):
+    batch_size: int = setting(24, "over all processes", at_least=1)
+    niter: int = setting(100, "epochs at the full learning rate", at_least=0)
+    niter_decay: int = setting(100, "further epochs, learning rate linearly to 0", at_least=0)
+    lr: float = setting(2e-4, "Adam; the generator gets half of it, the discriminator twice (TTUR)", above=0)
+    reuse_fakes: bool = setting(False, "critics see the samples of the generators' descent, not new ones: fewer passes")
+
+    ngf: int = setting(64, "generator channels at its last block but one", at_least=1)
+    init_gain: float = setting(0.02, "of the generator's first weights; about 1 for a training of minutes", above=0)
+    hidden: int = setting(128, "hidden channels of each modulation", at_least=1)
+    upsampling: str = setting("normal", "doublings from the start to the image", choices=tuple(UPSAMPLINGS))
+    interpolation: str = setting(
+        "nearest",
+        "of what is doubled: nearest, as published, or bilinear, against lines along the coarse grid",
+        INTERPOLATIONS,
+    )
+    noise: bool = setting(
+        False, "fixed noise in the generator's blocks, of learned strength, for textures of large areas"
+    )
+    critic: str = setting(
+        "patch", "judges patches, or (segmentation) which class each pixel shows, without feature matching", CRITICS
+    )
+    ndf: int = setting(64, "discriminator channels of the first layer", at_least=1)
+    d_layers: int = setting(4, "layers of each patch discriminator before its score", at_least=2)
+    d_last_stride: int = setting(1, "stride of the last of them: 1 as SPADE published, 2 as in SB-GAN's fork", (1, 2))
+    use_vae: bool = setting(False, "style encoder: the generator starts from the style of the image")
+    style_dim: int = setting(256, "length of the style vector", at_least=1)
+
+    save_every: int = harmless(10, "epochs between checkpoints; 0: only the last, which is always saved", at_least=0)
+    evaluate_every: int = harmless(10, "epochs between scores; 0: never", at_least=0)
+
+    @property
+    def d_strides(self):
+        return (2,) * (self.d_layers - 1) + (self.d_last_stride,)
+
+
+def check(config, store):
+    """Refuses what cannot work, before anything is built. Raises UserError."""
+    check_batch(config.batch_size, config, len(store["train"]))
+    check_image_size(store, config.upsampling, config.store)
+    require(config.niter + config.niter_decay > 0, "niter", config.niter, "positive with --niter_decay", "raise one")
+    check_augmentation(config.augment, config.critic)
+
+
+def check_augmentation(augment: str, critic: str):
+    """critic: one of CRITICS, that of stage 2."""
+    fits = not augmentation.parse_kinds(augment) or critic != "segmentation"
+    wanted = "left out beside stage 2's segmentation critic, which has no class for what comes from outside an image"
+    require(fits, "augment", augment, wanted, "leave it out, or take --critic patch in stage 2")
+
+
+def check_image_size(store, upsampling, path):
+    unit = 2 ** UPSAMPLINGS[upsampling]
+    require(
+        store.height % unit == 0 and store.width % unit == 0,
+        "upsampling",
+        upsampling,
+        f"such that 2^{UPSAMPLINGS[upsampling]} divides the {store.height}x{store.width} images of {path}",
+        "take another upsampling, or prepare the store at another size",
+    )
 
 
 def make_networks(config: SpadeSettings, store, device) -> dict:
@@ -116,11 +197,11 @@ def train(config: SpadeSettings, store, device, vgg, score) -> Path:
     kinds = augmentation.parse_kinds(config.augment)
 
     def generator_terms(kept, labels, images, noise, draws):
-        pair, critic = (labels, images), augmentation.augmented(discriminator, kinds, draws, image_channels=3)
+        pair, critic = (labels, images), augmentation.augmented(discriminator, draws, image_channels=3)
         return generator_losses(generator, critic, *pair, weights, encoder, noise, vgg, kept)
 
     def discriminator_terms(labels, images, noise, draws, real_classes, fake):
-        pair, critic = (labels, images), augmentation.augmented(discriminator, kinds, draws, image_channels=3)
+        pair, critic = (labels, images), augmentation.augmented(discriminator, draws, image_channels=3)
         mix = real_classes, config.lambda_labelmix
         return discriminator_losses(generator, critic, *pair, encoder, noise, *mix, fake)
 
@@ -129,7 +210,7 @@ def train(config: SpadeSettings, store, device, vgg, score) -> Path:
         images, labels = read(step.images_seen, step.batch_size)  # uint8 [n,3,H,W], [n,1,H,W]
         images = from_uint8(images)  # in [-1,1]
         noise = torch.randn(2, len(images), config.style_dim, device=device) if encoder else (None, None)
-        draws = [augmentation.draw(len(images), kinds, device) for _ in noise]  # each [n,7], or None
+        draws = [augmentation.draw(len(images), kinds, device) for _ in noise]  # each {kind: [n,...]}
         real_classes = torch.rand(len(images), generator.num_classes, device=device) < 0.5 if by_pixel else None
 
         # --- Generator, and the encoder with it ---

@@ -44,6 +44,9 @@ take() {
 
 # begin ARGUMENTS...: takes what the recipes themselves read, and leaves the program's flags in `rest`.
 begin() {
+    if [ "${source_kind:-$dataset}" = toy_street ] && [[ " $*" == *" --source"[=\ ]* ]]; then
+        refuse "--source is given, but toy_street is drawn by program and read from no folder; leave it out"
+    fi
     take "store source $preparing" "$@"
     prepare_store
     if declare -F choose >/dev/null; then

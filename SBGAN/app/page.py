@@ -10,7 +10,7 @@ import numpy as np
 
 from datasets.errors import UserError
 from SBGAN.app.studio import FREE, Studio, packed
-from SBGAN.drawing.given_layouts import KINDS
+from SBGAN.drawing.files import KINDS
 
 HERE = Path(__file__).parent
 FONTS = ("system-ui", "sans-serif")  # of the visitor's own system: nothing is fetched from elsewhere

@@ -15,8 +15,7 @@ from PIL import Image
 
 from datasets.errors import UserError
 from SBGAN.discretize import resize
-from SBGAN.drawing.files import Files, Writer, save_animation, walk_frames
-from SBGAN.drawing.given_layouts import check_size, read_sketch, read_style
+from SBGAN.drawing.files import Files, Writer, check_size, read_sketch, read_style, save_animation, walk_frames
 from SBGAN.model import Model
 from SPADE.engine.images import colour_layouts, enlarge
 

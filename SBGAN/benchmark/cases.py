@@ -21,7 +21,7 @@ from datasets.sources.toy_street import draw
 from SBGAN import discretize, joint_stage, layout_stage
 from SBGAN.discretize import plain_straight_through, straight_through
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
-from SBGAN.settings import FinetuneSettings
+from SBGAN.train_finetune_end2end import FinetuneSettings
 from SPADE import losses as image_losses
 from SPADE.engine import step
 from SPADE.engine.compilation import compile_networks

@@ -1,4 +1,4 @@
-"""Pictures of what models draw, and files of samples: each whole or not there, none overwritten unasked."""
+"""Samples as files, each whole or not there, none overwritten unasked; and layouts that a person drew, from files."""
 
 import contextlib
 import os
@@ -12,85 +12,12 @@ from PIL import Image
 
 from datasets import files as disk
 from datasets.errors import UserError
+from datasets.files import LABEL_SUFFIXES, raw_ids_of, read_image, read_label_pixels, read_sketch_pixels
 from datasets.labels import colourise, load_space
+from datasets.pairs import find_files
 from SBGAN.discretize import resize
-from SBGAN.model import Model, draw_images, draw_layouts
-from SPADE.engine.images import colour_layouts, enlarge, render, sheet, spread_pairs, square_sheet
-from SPADE.train import pictures
-
-MANY = 32  # samples of a sheet that has nothing but them
-
-
-def layouts_sheet(generator, label_space, resolution=None, alpha: float = 1.0, seed: int = 0):
-    """Layouts from noise: uint8 [3,...]"""
-    layouts = draw_layouts(generator, range(seed, seed + MANY), resolution, alpha)
-    return square_sheet(visible(colour_layouts(layouts, torch.from_numpy(label_space.colours))))
-
-
-def images_sheet(generator, resolution=None, alpha: float = 1.0, seed: int = 0):
-    """The RGB baseline's images from noise: uint8 [3,...]"""
-    return square_sheet(visible(draw_images(generator, range(seed, seed + MANY), resolution, alpha)))
-
-
-def visible(images):
-    """Enlarges small images uint8 [N,3,h,w] to 64 rows."""
-    height, width = images.shape[2:]
-    rows = max(64, height)
-    return enlarge(images, rows, rows * width // height)
-
-
-def scenes_sheet(pairs, store, seed: int = 0, num: int = 8):
-    """One picture uint8 [3,...] of pairs (layout generator, SPADE generator), of which either may be None.
-
-    For each pair layouts from noise above their images; then real layouts, the last SPADE's images of them, and the
-    real images.
-    """
-    colours = torch.from_numpy(store.label_space.colours)
-    seeds = range(seed, seed + num)
-
-    def shown(layouts):
-        return enlarge(colour_layouts(layouts, colours), store.height, store.width)
-
-    rows = []
-    for layout_generator, spade_generator in pairs:
-        if layout_generator is not None:
-            layouts = draw_layouts(layout_generator, seeds)
-            rows.append(shown(layouts))
-            if spade_generator is not None:
-                rows.append(render(spade_generator, layouts, seeds))
-    images, labels = spread_pairs(store[store.reference], num)
-    rows.append(shown(labels))
-    if pairs and pairs[-1][1] is not None:
-        rows.append(render(pairs[-1][1], labels, range(seed, seed + len(labels))))
-    return sheet([*rows, images])
-
-
-def contact_sheet(models, store, seed: int):
-    """One picture of what models draw, one below the other: uint8 [3,...]"""
-    last = models[-1]
-    if last.image_generator is not None:
-        return images_sheet(last.image_generator, seed=seed)
-    if last.layout_generator is None:
-        return pictures(last.spade_generator, store, last.device, last.encoder)
-    return scenes_sheet([(model.layout_generator, model.spade_generator) for model in models], store, seed)
-
-
-def walk_frames(model: Model, seeds, frames: int, style=None):
-    """uint8 [3,2*H,W] each: the layout above its image, through `model.walk`."""
-    colours = torch.from_numpy(model.label_space.colours)
-    for layouts, images in model.walk(seeds, frames, style):
-        yield from torch.cat([enlarge(colour_layouts(layouts, colours), *images.shape[2:]), images], 2)
-
-
-def save_animation(frames, path: Path, milliseconds: int = 60):
-    """WebP, which browsers and image viewers play, repeated for ever."""
-    pictures = [Image.fromarray(frame.permute(1, 2, 0).contiguous().numpy()) for frame in frames]
-    with replacing(path) as temporary:
-        options = dict(save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0, quality=90)
-        pictures[0].save(temporary, format="WEBP", **options)
-
-
-# --- Files, written while the next batch is computed ---
+from SBGAN.model import Model
+from SPADE.engine.images import colour_layouts, enlarge, from_uint8
 
 NO_CLASS = 255  # a label's pixels of which no class is said, where the table has no class for that
 REMEDY = "free space or name another place"
@@ -131,6 +58,21 @@ def write_png(pixels: np.ndarray, path: Path, palette: np.ndarray | None = None)
         picture.save(temporary, format="PNG", compress_level=4)
 
 
+def walk_frames(model: Model, seeds, frames: int, style=None):
+    """uint8 [3,2*H,W] each: the layout above its image, through `model.walk`."""
+    colours = torch.from_numpy(model.label_space.colours)
+    for layouts, images in model.walk(seeds, frames, style):
+        yield from torch.cat([enlarge(colour_layouts(layouts, colours), *images.shape[2:]), images], 2)
+
+
+def save_animation(frames, path: Path, milliseconds: int = 60):
+    """WebP, which browsers and image viewers play, repeated for ever."""
+    pictures = [Image.fromarray(frame.permute(1, 2, 0).contiguous().numpy()) for frame in frames]
+    with replacing(path) as temporary:
+        options = dict(save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0, quality=90)
+        pictures[0].save(temporary, format="WEBP", **options)
+
+
 class Writer:
     """Writes PNGs in threads (compression is most of the work and runs beside the next batch)."""
 
@@ -161,7 +103,7 @@ class Files:
         self.out, self.writer, self.form = out, writer, FORMATS[form]
         self.size, self.space = (model.data["height"], model.data["width"]), model.label_space
         self.colours = filled(self.space.colours, 0)
-        self.raw_ids = raw_ids_of(self.space)
+        self.raw_ids = first_raw_ids(self.space)
 
     def write(self, name: str, layout, image):
         """layout uint8 [1,h,w] (written at the image's size, so that the two are a pair), image uint8 [3,H,W]"""
@@ -177,7 +119,7 @@ def filled(values: np.ndarray, rest: int) -> np.ndarray:
     return np.concatenate([values, np.full((256 - len(values), *values.shape[1:]), rest, np.uint8)])
 
 
-def raw_ids_of(space) -> np.ndarray | None:
+def first_raw_ids(space) -> np.ndarray | None:
     """The first raw id of each train id, uint8 [256]; None where classes are known by colours."""
     listed = [c.raw_ids[0] if c.raw_ids else None for c in space.classes]
     return None if None in listed else filled(np.array(listed, np.uint8), NO_CLASS)
@@ -221,3 +163,114 @@ def to_train_on(labels, space) -> np.ndarray:
 
 
 FORMATS = {"plain": write_plain, "cityscapes": write_cityscapes, "mmseg": write_mmseg}
+
+
+# --- Layouts that a person drew or edited ---
+
+KINDS = ("train_ids", "raw_ids", "colours")
+
+
+def read_layout(path: Path, label_space, kind: str, nearest: bool = False) -> np.ndarray:
+    """train ids uint8 [H,W]; arguments as of `classes_of`."""
+    return classes_of(*read_label_pixels(path), path, label_space, kind, nearest)
+
+
+def read_sketch(path: Path, label_space, kind: str, nearest: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """train ids uint8 [H,W], and where they are fixed bool [H,W]; elsewhere the file is transparent, or index 255."""
+    pixels, palette, free = read_sketch_pixels(path)
+    if free.all():
+        raise UserError(f"{path}: every pixel is free; draw something, or leave the file out")
+    return classes_of(pixels, palette, path, label_space, kind, nearest), ~free
+
+
+def classes_of(pixels, palette, path: Path, label_space, kind: str, nearest: bool = False) -> np.ndarray:
+    """Reads classes off what a file holds (see `read_label_pixels`): train ids uint8 [H,W].
+
+    kind: how the file says classes; a colour-coded file is read by its colours anyway. nearest: a colour of no class is
+    read as the class of the nearest one, and their pixels are counted aloud.
+    """
+    if pixels.ndim == 3:
+        if nearest:
+            pixels, moved = nearest_colours(pixels, label_space.colours)
+            if moved:
+                print(f"{path}: {moved} pixels of a colour that is no class are of the class of the nearest colour")
+        return label_space.remap_colours(pixels, path)
+    if palette is None and kind == "colours":
+        raise UserError(f"{path}: ids in grey values, wanted colours; say --layout_kind train_ids or raw_ids")
+    if palette is not None:
+        if nearest and kind == "colours":
+            return classes_of(palette[pixels], None, path, label_space, kind, nearest)
+        if kind == "colours" or shows_classes(pixels, palette, label_space, kind):
+            return label_space.classify_palette(pixels, palette, path)[0]
+        if kind == "train_ids" and label_space.is_own_palette(pixels, palette):
+            return pixels
+    labels = raw_ids_of(pixels, palette, path)
+    if kind == "raw_ids":
+        return label_space.remap(labels, path)
+    outside = labels >= label_space.num_classes
+    if outside.any():
+        raise UserError(
+            f"{path}: id {int(labels.max())} and others at {int(outside.sum())} pixels, but train ids of "
+            f"{label_space.name} are 0..{label_space.num_classes - 1}; mend the file, or say --layout_kind raw_ids"
+        )
+    return labels
+
+
+def nearest_colours(rgb: np.ndarray, colours: np.ndarray) -> tuple[np.ndarray, int]:
+    """Each pixel of uint8 [H,W,3] in the nearest of the colours uint8 [C,3], and how many pixels that changed."""
+    found, where = np.unique(rgb.reshape(-1, 3), axis=0, return_inverse=True)
+    distances = np.square(found[:, None].astype(int) - colours).sum(2)  # [colours found,C]
+    mended = colours[distances.argmin(1)][where.reshape(rgb.shape[:2])]
+    return mended, int((mended != rgb).any(2).sum())
+
+
+def shows_classes(indices, palette, label_space, kind: str) -> bool:
+    """Does a file with a palette say classes by its colours, as drawing programs do, and not by its indices?
+
+    All its colours are of the table, and not merely there for show over ids.
+    """
+    for_show = True
+    for i in np.unique(indices).tolist():
+        by_index = label_space.classes_of_id(i) if kind == "raw_ids" else [i]
+        by_colour = label_space.classes_of_colour(tuple(palette[i].tolist()))
+        if not by_colour:
+            return False
+        for_show = for_show and bool(set(by_index) & set(by_colour))
+    return not for_show
+
+
+def read_layouts(folder: Path, model: Model, kind: str, nearest: bool = False) -> dict[str, torch.Tensor]:
+    """File name without ending -> layout uint8 [1,1,h,w], all checked before the first is rendered."""
+    layouts = {}
+    for name, path in find_files(folder, LABEL_SUFFIXES).items():
+        labels = read_layout(path, model.label_space, kind, nearest)
+        check_size(labels, path, model)
+        layouts[name] = torch.from_numpy(labels.copy())[None, None]
+    return layouts
+
+
+def read_sketches(folder: Path, model: Model, kind: str, nearest: bool = False) -> dict[str, tuple]:
+    """File name without ending -> layout uint8 [1,h,w] and where it is fixed, bool [1,h,w]; all checked first."""
+    sketches = {}
+    for name, path in find_files(folder, LABEL_SUFFIXES).items():
+        labels, fixed = read_sketch(path, model.label_space, kind, nearest)
+        check_size(labels, path, model)
+        if fixed.all():
+            raise UserError(f"{path}: no pixel is free; make some transparent or 255, or pass --invert for its folder")
+        sketches[name] = torch.from_numpy(labels.copy())[None], torch.from_numpy(fixed)[None]
+    return sketches
+
+
+def check_size(labels: np.ndarray, path: Path, model: Model):
+    if labels.shape not in model.layout_sizes():
+        wanted = " or ".join(f"{h}x{w}" for h, w in model.layout_sizes())
+        raise UserError(f"{path}: {labels.shape[0]}x{labels.shape[1]} pixels, wanted {wanted}; resize it (nearest)")
+
+
+def read_style(path: Path, model: Model):
+    """The style [1,D] of an image file, by the model's style encoder."""
+    if model.encoder is None:
+        raise UserError(f"--style {path}: this checkpoint has no style encoder; train stage 2 with --use_vae")
+    image = torch.from_numpy(read_image(path).copy()).permute(2, 0, 1)[None]
+    with torch.no_grad():
+        return model.encoder.eval()(from_uint8(image).to(model.device))[0]

@@ -16,7 +16,6 @@ import torch
 from datasets.errors import UserError
 from SBGAN.discretize import HardSample, argmax, class_proportions, resize
 from SBGAN.networks import LayoutGenerator
-from SBGAN.shares import with_the_rest
 from SPADE.engine.config import require
 from SPADE.engine.images import latents
 from SPADE.engine.step import frozen
@@ -206,6 +205,14 @@ def with_shares(scores: Scores, wished, seeds, steps: int):
     drawn = generator.shares_of(latents(seeds, generator.latent_dim, wished.device))  # [N,C], or None
     told = None if drawn is None else with_the_rest(wished, drawn)
     return search(scores, misplaced, wished, seeds, steps=steps, typical=TYPICAL, told=told).layouts
+
+
+def with_the_rest(wished, drawn):
+    """Wishes [N,C] filled up where they are NaN, which is any share: what is left is divided as in `drawn` [N,C]."""
+    free = wished.isnan()
+    rest = torch.where(free, drawn, 0.0)
+    left = (1 - wished.nan_to_num().sum(1, keepdim=True)).clamp_min(0)
+    return torch.where(free, rest / rest.sum(1, keepdim=True).clamp_min(1e-9) * left, wished)
 
 
 # --- Class shares that a person asks for, in words: 'car>0.05,sky<=0.3' to choose by, 'car=0.1' to steer to ---

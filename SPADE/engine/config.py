@@ -124,6 +124,10 @@ class RunSettings:
     ema_images: int = setting(10_000, "its half-life in images, but at most a 20th of those seen", at_least=0)
 
     log_every: int = harmless(20, "steps between lines of the log; 0: only the last", at_least=0)
+    picture_every: int = harmless(
+        500, "steps between pictures in the log, beside those of the first and the last step (stage 1 and baseline: of "
+        "each phase's end); 0: none but these", at_least=0,
+    )  # fmt: skip
     resume_every: int = harmless(
         1000, "steps between checkpoints to continue from (the newest two stay); 0: none", at_least=0
     )

@@ -31,6 +31,13 @@ def enlarge(images: torch.Tensor, height: int, width: int) -> torch.Tensor:
     return torch.nn.functional.interpolate(images, (height, width), mode="nearest")
 
 
+def visible(images):
+    """Enlarges small images uint8 [N,3,h,w] to 64 rows."""
+    height, width = images.shape[2:]
+    rows = max(64, height)
+    return enlarge(images, rows, rows * width // height)
+
+
 def sheet(rows: list[torch.Tensor], gap: int = 2) -> torch.Tensor:
     """Rows of images, each uint8 [n,3,H,W] of one size, to one picture uint8 [3,...] with white gaps."""
     rows = [row.cpu() for row in rows]

@@ -92,7 +92,7 @@ def train(config: RunSettings, folder: RunFolder, training: Training, device) ->
                 log.scalars(progress.show(f"{folder.prefix} {step.where}", losses), seen)
                 log.scalars(step.curves, seen)
                 log.scalars({f"skipped/{name}": count for name, count in state.skipped.items()}, seen)
-            if step.pictures and rank() == 0:
+            if rank() == 0 and (step.pictures or every(config.picture_every, step.number)):
                 for name, picture in training.pictures(step).items():
                     log.picture(name, picture, seen)
 

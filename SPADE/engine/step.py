@@ -29,8 +29,8 @@ class Step:
     where: str  # the place in the schedule in words, for people
     curves: dict[str, float]  # the same in numbers, for the log
     saved: dict  # the same for checkpoints
-    pictures: bool  # are they due after it?
-    scores: bool
+    pictures: bool  # are they due after it, whatever --picture_every says?
+    scores: bool  # are they due after it?
     checkpoint: int | None  # its number, of epochs or iterations; None: none is due
 
 
@@ -60,7 +60,7 @@ def in_epochs(images_seen: int, config, epoch_images: int, rates: dict, before: 
         where=f"epoch {epoch}",
         curves={f"learning_rate/{name}": rate for name, rate in rates.items()},
         saved={"epoch": epoch},
-        pictures=last or number == 1 or every(config.picture_every, number),
+        pictures=last or number == 1,
         scores=due(config.evaluate_every),
         checkpoint=epoch if last or due(config.save_every) else None,
     )

@@ -10,17 +10,28 @@ import torch
 
 from datasets.errors import UserError
 from datasets.files import sha256
-from SPADE.engine.config import require
+from SPADE.engine.config import harmless, require
 from SPADE.engine.distributed import from_first, rank
 from SPADE.pretrained import (
     inception_weights,
     load_weights,
     torchvision,  # noqa: F401 (torch-fidelity imports it, so it comes first)
 )
-from SPADE.settings import ImageScores
 
 # isort: split
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageScores:
+    """Flags of programs that score images, in training or after it."""
+
+    num_eval: int = harmless(500, "images of a score", at_least=2)
+    inception_weights: str | None = harmless(None, "file of the FID Inception; default: cache, else download")
+    feature_extractor: str | None = harmless(
+        None, "TorchScript or .pt2, uint8 [N,3,H,W] -> [N,D], instead of Inception"
+    )
+    fid: bool = harmless(True, "compute FID, KID, precision and recall (--no_fid: FSD and SWD only)")
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,8 @@ from datasets.files import explained, replacing
 from datasets.reader import in_order, layouts_in_order
 from SPADE.engine.distributed import from_first, rank, shared_out
 from SPADE.engine.images import render
-from SPADE.evaluation.features import Extractor, find_extractor
+from SPADE.evaluation.features import Extractor, ImageScores, find_extractor
 from SPADE.evaluation.metrics import METRICS, Evaluation, score, score_segmentation, seen, test_split
-from SPADE.settings import ImageScores
 
 FORMAT = 1  # counts up when features of the same images by the same network come to be other numbers
 

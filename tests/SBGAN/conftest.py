@@ -1,12 +1,48 @@
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from SBGAN import evaluate, generate, train_progressive
 from SBGAN.networks import ImageGenerator, LayoutGenerator
 from SBGAN.stages import FINETUNE
-from SPADE.engine import checkpoint
+from SPADE.engine import checkpoint as checkpoints
 from SPADE.engine.checkpoint import data_record
 from SPADE.modulation import initialise
 from SPADE.networks import SPADEGenerator, StyleEncoder
+
+BASELINE = ["--no_fid", "--max_dim", "16", "--epochs", "1", "--batch_size", "8", "--fmap_max", "8", "--latent_dim", "8"]
+
+
+def places(store, folder, name):
+    return ["--store", str(store), "--weights", str(folder / "weights"), "--name", name, "--device", "cpu"]
+
+
+def run(path, out, *flags):
+    """SBGAN.generate of a checkpoint."""
+    generate.main([str(word) for word in ("--checkpoint", path, "--out", out, "--device", "cpu", *flags)])
+
+
+def refused(capsys, main, arguments):
+    """The one line of a command that ends with status 2."""
+    with pytest.raises(SystemExit) as stop:
+        main([str(word) for word in arguments])
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert stop.value.code == 2 and line.startswith("error: ")
+    return line
+
+
+def run_refused(capsys, checkpoint, out, *flags):
+    """The last line of SBGAN.generate where it ends with status 2."""
+    with pytest.raises(SystemExit) as stop:
+        run(checkpoint, out, *flags)
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert stop.value.code == 2 and error.startswith("error: ")
+    return error
+
+
+def pixels(path):
+    return np.asarray(Image.open(path)).astype(int)
 
 
 class Untrained:
@@ -23,10 +59,10 @@ class Untrained:
             "config": {"store": str(self.store_path)},
             "data": data_record(self.store),
             "images_seen": 100,
-            "networks": {key: checkpoint.record(net, averages.get(key)) for key, net in networks.items()},
+            "networks": {key: checkpoints.record(net, averages.get(key)) for key, net in networks.items()},
         }
         path = self.folder / "weights" / stage / name
-        checkpoint.save(path, stage, content | more)
+        checkpoints.save(path, stage, content | more)
         return path
 
     def layout_generator(self):
@@ -62,6 +98,35 @@ class Untrained:
 def untrained(toy_store, tmp_path_factory):
     torch.manual_seed(0)
     return Untrained(toy_store, tmp_path_factory.mktemp("untrained"))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(untrained):
+    torch.manual_seed(1)
+    return untrained.joined(name="finetune_2.pt")
+
+
+@pytest.fixture(scope="session")
+def drawn_from(untrained):
+    return untrained.joined(name="finetune_9.pt")
+
+
+@pytest.fixture(scope="session")
+def pairs(drawn_from, tmp_path_factory):
+    """A folder that SBGAN.generate wrote."""
+    out = tmp_path_factory.mktemp("pairs") / "out"
+    run(drawn_from, out, "--num", 6)
+    return out
+
+
+@pytest.fixture(scope="session")
+def baseline(toy_store, tmp_path_factory):
+    """Folder of an RGB baseline's weights, logs and results."""
+    folder = tmp_path_factory.mktemp("baseline")
+    at = places(toy_store, folder, "toy_image")
+    train_progressive.main([*at, "--logs", str(folder / "logs"), *BASELINE, "--num_eval", "8"])
+    evaluate.main([*at, "--results", str(folder / "results"), "--num_eval", "8", "--no_fid"])
+    return folder
 
 
 class Moments(torch.nn.Module):

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch.distributions import Categorical
 
 from SBGAN.losses import (
     discriminator_losses,
@@ -9,6 +11,8 @@ from SBGAN.losses import (
     logistic_discriminator,
     logistic_generator,
     r1_penalty,
+    share_divergence,
+    told_losses,
     wasserstein_discriminator,
 )
 from SBGAN.networks import ProgressiveDiscriminator
@@ -65,3 +69,18 @@ def test_the_gradient_penalty_is_at_every_step_unless_told_otherwise():
     for step in (1, 2, 3):
         found = discriminator_losses("wgan_gp", Quadratic(), real, fake, mix, 10.0, step)
         torch.testing.assert_close(found["gradient_penalty"], 10 * gradient_penalty(Quadratic(), real, fake, mix))
+
+
+def test_divergence_is_pytorchs():
+    random = torch.Generator().manual_seed(0)
+    scores = torch.randn(4, 5, 3, 6, generator=random).log_softmax(1)
+    shares = torch.rand(4, 5, generator=random)
+    shares[:, 0] = 0
+    shares /= shares.sum(1, keepdim=True)
+    mean = scores.exp().mean((2, 3))
+    wanted = F.kl_div(mean.log(), shares, reduction="batchmean")
+    assert torch.allclose(share_divergence(scores, shares), wanted)
+    assert share_divergence(scores, mean) < 1e-6
+    terms = told_losses(scores, shares, 3.0, 0.5)
+    entropy = Categorical(logits=scores.movedim(1, -1)).entropy().mean()
+    assert torch.allclose(terms["shares"], 3 * wanted) and torch.allclose(terms["doubt"], entropy / 2)

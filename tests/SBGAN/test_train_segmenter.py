@@ -7,32 +7,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import nn
 
 from datasets import prepare
 from datasets.labels import LabelClass, LabelSpace
 from datasets.packed import open_store, share_of
-from SBGAN import generate, train_segmenter
-from SBGAN.pairs import Mixture, PairsFolder, from_model
+from SBGAN import train_segmenter
 from SBGAN.train_segmenter import augmented, class_weights
-from SPADE.engine import checkpoint, distributed
-from SPADE.pretrained import torchvision
-from SPADE.segmenter import BatchNorm, SegmentationNetwork
+from SPADE.engine import checkpoint
+from SPADE.segmenter import SegmentationNetwork
 from tests.runs import SignalAt, curves, differences, final, train
-from tests.SBGAN.test_processes import on_two, run_stage
-
-
-@pytest.fixture(scope="module")
-def joined(untrained):
-    return untrained.joined(name="finetune_9.pt")
-
-
-@pytest.fixture(scope="module")
-def pairs(joined, tmp_path_factory):
-    """A folder that SBGAN.generate wrote."""
-    out = tmp_path_factory.mktemp("pairs") / "out"
-    generate.main(["--checkpoint", str(joined), "--num", "6", "--out", str(out), "--device", "cpu"])
-    return out
+from tests.SPADE.engine.test_distributed import on_two, run_stage
 
 
 @pytest.fixture(scope="module")
@@ -63,37 +47,6 @@ def test_it_goes_on_to_the_bit(whole, toy_store, pairs, tmp_path):
     assert differences(final("segmenter", tmp_path), final("segmenter", whole)) == []
 
 
-def statistics_of_both(folder):
-    """Batch norm of a half of the batch in each process, forward and backward."""
-    distributed.start(torch.device("cpu"))
-    x, wanted = torch.load(folder / "given.pt")
-    half = slice(4 * distributed.rank(), 4 * distributed.rank() + 4)
-    mine, norm = x[half].requires_grad_(), BatchNorm(5, 1e-3)
-    y = norm(mine)
-    y.backward(wanted[half])
-    found = {"y": y.detach(), "x": mine.grad, "mean": norm.running_mean, "var": norm.running_var}
-    torch.save(found | {"weight": norm.weight.grad, "bias": norm.bias.grad}, folder / f"{distributed.rank()}.pt")
-
-
-def test_batch_norm_of_two_processes_is_torchs_of_the_whole_batch(tmp_path):
-    torch.manual_seed(0)
-    x, gradient = torch.randn(8, 5, 3, 4) * 3 + 1, torch.randn(8, 5, 3, 4)
-    torch.save((x, gradient), tmp_path / "given.pt")
-    assert on_two(statistics_of_both, tmp_path) == [0, 0]
-    norm = nn.BatchNorm2d(5, 1e-3, momentum=0.1)
-    y = norm(x.requires_grad_())
-    y.backward(gradient)
-    parts = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
-    close = {"rtol": 1e-4, "atol": 1e-5}
-    assert torch.allclose(torch.cat([part["y"] for part in parts]), y, **close)
-    assert torch.allclose(torch.cat([part["x"] for part in parts]), x.grad, **close)
-    for name in ("weight", "bias"):  # which the optimiser's step sums over the processes
-        assert torch.allclose(sum(part[name] for part in parts), getattr(norm, name).grad, **close)
-    for part in parts:
-        assert torch.allclose(part["mean"], norm.running_mean, **close)
-        assert torch.allclose(part["var"], norm.running_var, **close)
-
-
 def test_two_processes_train_one_network(toy_store, tmp_path):
     """The share of each is half of the batch; the network that is saved is that of both."""
     assert on_two(run_stage, "segmenter", toy_store, tmp_path) == [0, 0]
@@ -104,54 +57,8 @@ def test_two_processes_train_one_network(toy_store, tmp_path):
     assert torch.allclose(together[name], alone[name], rtol=0.2, atol=0.05)
 
 
-def test_it_is_torchvisions_network():
-    network = SegmentationNetwork(7).eval()
-    theirs = torchvision.models.segmentation.lraspp_mobilenet_v3_large(
-        weights=None, weights_backbone=None, num_classes=7
-    )
-    theirs.load_state_dict(network.network.state_dict(), strict=False)
-    images = torch.rand(2, 3, 32, 64) * 255
-    normalise = torchvision.transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    wanted = theirs.eval()(normalise(images / 255))["out"]
-    assert torch.allclose(network(images), wanted, atol=1e-4)
-
-
-def test_weights_of_a_backbone(tmp_path):
-    theirs = torchvision.models.mobilenet_v3_large(weights=None)
-    torch.save(theirs.state_dict(), tmp_path / "theirs.pth")
-    network = SegmentationNetwork(3)
-    network.load_backbone(tmp_path / "theirs.pth")
-    assert torch.equal(network.network.backbone["1"].block[0][0].weight, theirs.features[1].block[0][0].weight)
-
-
-@pytest.mark.parametrize("mix", [0.0, 0.3, 0.5, 1.0])
-def test_which_pairs_a_batch_holds(mix):
-    def numbered(kind):
-        return lambda first, count: (torch.arange(first, first + count), torch.full((count,), kind))
-
-    mixture, drawn = Mixture(numbered(0), numbered(1), mix), {0: [], 1: []}
-    for seen in range(0, 1000, 10):
-        for number, kind in zip(*mixture.pairs(seen, 10), strict=True):
-            drawn[int(kind)].append(int(number))
-    assert all(numbers == list(range(len(numbers))) for numbers in drawn.values())  # none twice, none left out
-    assert len(drawn[1]) == pytest.approx(1000 * mix, abs=1)
-
-
-def test_pairs_of_a_folder_and_of_the_checkpoint_that_drew_them(untrained, joined, pairs):
-    from SBGAN import load
-
-    folder = PairsFolder(pairs, untrained.store)
-    layouts, images = load(joined, device="cpu").sample([3])
-    assert len(folder) == 6 and (folder.image(3) == images[0].numpy()).all()
-    assert (folder.layout(3)[::2, ::2] == layouts[0, 0].numpy()).all()
-    draw = from_model(load(joined, device="cpu"), 0, 32, 64)
-    one, again = draw(5, 2), draw(6, 1)
-    assert one[0].shape == (2, 3, 32, 64) and one[1].shape == (2, 1, 32, 64)
-    assert all(torch.equal(a[1:], b) for a, b in zip(one, again, strict=True))
-
-
-def test_pairs_that_are_drawn_while_it_learns(toy_store, joined, tmp_path):
-    flags = ["--generated", joined, "--mix", 1, "--steps", 2, "--precision", "bf16", "--micro_batch", 2]
+def test_pairs_that_are_drawn_while_it_learns(toy_store, drawn_from, tmp_path):
+    flags = ["--generated", drawn_from, "--mix", 1, "--steps", 2, "--precision", "bf16", "--micro_batch", 2]
     status, output = train("segmenter", toy_store, tmp_path, *flags)
     assert status == 0 and "segmenter_2.pt" in output
     assert (
@@ -241,6 +148,15 @@ def test_what_is_refused(untrained, toy_store, pairs, tmp_path, capsys):
     ):
         Image.fromarray(ids).save(tmp_path / "layouts/0.png")
         assert words in refusal("--pairs", tmp_path, "--batch_size", 1)
+    Image.fromarray(np.full((32, 64), 255, np.uint8)).save(tmp_path / "layouts/0.png")
+    assert "no pixel of its layouts says a class" in refusal("--pairs", tmp_path, "--batch_size", 1)
+    Image.new("RGB", (32, 16)).save(tmp_path / "images/0.png")
+    line = refusal("--pairs", tmp_path, "--batch_size", 1)
+    assert "images/0.png: 16x32 pixels, wanted 32x64" in line
+    about = {"classes": ["road", "sky"]}
+    (tmp_path / "about.json").write_text(json.dumps(about))  # whose ids 0 and 1 would be ids here, too
+    line = refusal("--pairs", tmp_path, "--batch_size", 1)
+    assert "pairs of the classes road, sky, wanted those of --store, road, " in line
     line = refused(capsys, prepare.main, "subset", "--store", toy_store, "--share", 2, "--out", tmp_path / "out")
     assert "--share 2: no share" in line
 

@@ -1,23 +1,50 @@
-"""All forms of the modulation against its equation: outputs, averages, and every gradient.
-
-The equation is Park et al.'s, written here with PyTorch's own layers. In float64 the forms must agree to
-rounding, whatever the layout; in float32 to 1e-5, where no activation may lie so close to 0 that rounding decides
-on which side of the ReLU it falls.
-"""
+"""All forms of the modulation against its equation, and the spectral convolution against PyTorch's."""
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.nn.utils.parametrizations import spectral_norm
 
 from datasets.labels import one_hot
 from datasets.packed import open_store
 from datasets.reader import layouts_in_order
 from SPADE.engine.device import place
-from SPADE.modulation import SPADENorm, layout_at, plain_twin
+from SPADE.modulation import SPADENorm, SpectralConv2d, layout_at, plain_twin
 from SPADE.networks import ResidualBlock, SPADEGenerator
 from SPADE.ops import neighbourhoods
 from SPADE.ops.affine import DenseAffine
 from SPADE.ops.neighbourhoods import Neighbourhoods
+
+
+@pytest.mark.parametrize("kernel, stride, padding", [(3, 1, 1), (4, 2, 2)])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("side", [2, 20])
+@pytest.mark.parametrize("train", [False, True])
+def test_spectral_convolution(side, bias, train, kernel, stride, padding):
+    torch.manual_seed(0)
+    layer = SpectralConv2d(4, 6, kernel, stride, padding, bias).double()
+    torch.nn.init.normal_(layer.weight)
+    layer.iterate(2000)  # PyTorch begins with vectors of its own
+    if bias:
+        torch.nn.init.normal_(layer.bias)
+    own = torch.nn.Conv2d(4, 6, kernel, stride, padding, bias=bias).double()
+    own.load_state_dict({name: p.detach() for name, p in layer.named_parameters()})
+    own = spectral_norm(own, n_power_iterations=1)
+    for _ in range(2000):
+        own(torch.zeros(1, 4, 4, 4, dtype=torch.float64))
+    networks = layer.train(train), own.train(train)
+
+    x = torch.randn(2, 4, side, side, dtype=torch.float64, requires_grad=True)
+    found = []
+    for network in networks:
+        y = network(x)
+        weights = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y)
+        parameters = sorted(network.named_parameters(), key=lambda entry: "bias" not in entry[0])
+        found.append([y, *torch.autograd.grad((y * weights).sum(), [x, *(p for _, p in parameters)])])
+    assert (y.numel() < layer.weight.numel()) == (side == 2)  # both are covered
+    for ours, pytorchs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, pytorchs, rtol=1e-9, atol=1e-12)
+
 
 CLASSES, HEIGHT, WIDTH = 12, 16, 32
 

@@ -1,4 +1,4 @@
-"""The recipes: their numbers, where they run, and what they pass on."""
+"""Recipes: their flags are their programs', they run from anywhere, and numbers are those of the paper."""
 
 import json
 import os
@@ -14,11 +14,12 @@ from PIL import Image
 from SBGAN.compare import ROWS_OF_SEEDS
 from SBGAN.evaluate import EvaluationSettings
 from SBGAN.layout_stage import parse_by_resolution
-from SBGAN.settings import FinetuneSettings, LayoutSettings
+from SBGAN.train_finetune_end2end import FinetuneSettings
+from SBGAN.train_progressive_seg import LayoutSettings
 from SBGAN.train_segmenter import SegmenterSettings
 from SPADE.engine import config
 from SPADE.networks import UPSAMPLINGS
-from SPADE.settings import SpadeSettings
+from SPADE.train import SpadeSettings
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 DATA_SETS = ("toy_street", "camvid", "cityscapes", "cityscapes_25k", "ade_indoor")
@@ -259,47 +260,3 @@ def test_a_reproduction_goes_on_where_it_was(toy_store, tmp_path):
     result = json.loads((tmp_path / "results/toy_street_reproduction.json").read_text())
     assert result["seeds"] == ["0", "1"] and result["rows"]["control"]["fsd"]["values"] == [1.0, 1.0]
     assert "| fine-tuned - control |" in (tmp_path / "results/toy_street_reproduction.md").read_text()
-
-
-def test_a_store_that_is_not_there_needs_a_source(tmp_path):
-    done = run("camvid", "train_spade", "--batch_size", "4", cwd=tmp_path, store=tmp_path / "none")
-    assert done.returncode == 2 and "--source" in done.stderr and not any(tmp_path.iterdir())
-    done = run("camvid", "train_spade", "--source", tmp_path / "no such", cwd=tmp_path, store=tmp_path / "none")
-    assert done.returncode == 2 and "no such" in done.stderr
-
-
-def test_a_store_of_the_callers_own(toy_store, tmp_path):
-    """It is neither prepared nor looked for where the recipe would put it."""
-    for named in ([f"--store={toy_store}"], ["--store", toy_store]):
-        done = run("camvid", "train_spade", *named, "--batch_size", "17", cwd=tmp_path, source="/no such folder")
-        assert done.returncode == 2 and f"must be at most 16, the training images of {toy_store}" in done.stderr
-
-
-@pytest.mark.parametrize("flag", [["--source", ""], ["--source="], ["--source"], ["--store"], ["--store", "--name"]])
-def test_folders_that_are_not_given(tmp_path, flag):
-    done = run("camvid", "train_spade", *flag, cwd=tmp_path)
-    assert done.returncode == 2 and done.stderr.startswith(f"error: {flag[0].strip('=')}: nothing after it")
-
-
-@pytest.mark.parametrize("gpus", ["two", "0", "-1", "2.5"])
-def test_gpus_that_are_no_number(tmp_path, gpus):
-    done = run("toy_street", "train_spade", cwd=tmp_path, gpus=gpus, store=tmp_path / "s")
-    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and not any(tmp_path.iterdir())
-    assert done.stderr.startswith(f"error: gpus is {gpus}, but must be")
-
-
-@pytest.mark.parametrize(
-    "active, found",
-    [
-        ({}, ""),
-        ({"VIRTUAL_ENV": "/v"}, "/v"),
-        ({"CONDA_PREFIX": "/c/envs/mine", "CONDA_DEFAULT_ENV": "mine"}, "/c/envs/mine"),
-        ({"CONDA_PREFIX": "/c", "CONDA_DEFAULT_ENV": "base"}, ""),
-        ({"CONDA_PREFIX": "/c", "CONDA_DEFAULT_ENV": "base", "VIRTUAL_ENV": "/v"}, "/v"),
-    ],
-)
-def test_into_which_environment_packages_go(active, found):
-    """Never into conda's base."""
-    command = ["bash", "-euc", f'source "{SCRIPTS}/setup.sh"; environment']
-    done = subprocess.run(command, env={"PATH": os.environ["PATH"], **active}, capture_output=True, text=True)
-    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, found, "")

@@ -1,4 +1,4 @@
-"""Setting up: what is kept of an environment's PyTorch, and what of a clone with CRLF."""
+"""Setting up: where packages go, what is kept of an environment's PyTorch, and what of a clone with CRLF."""
 
 import os
 import subprocess
@@ -103,3 +103,20 @@ def test_two_side_by_side_end_together(tmp_path, first, second, status):
     assert done.returncode == status, done.stderr
     assert (tmp_path / "after").exists() == (status == 0)
     assert (tmp_path / "ended").exists() == (status != 0)  # the program in the other function had its say
+
+
+@pytest.mark.parametrize(
+    "active, found",
+    [
+        ({}, ""),
+        ({"VIRTUAL_ENV": "/v"}, "/v"),
+        ({"CONDA_PREFIX": "/c/envs/mine", "CONDA_DEFAULT_ENV": "mine"}, "/c/envs/mine"),
+        ({"CONDA_PREFIX": "/c", "CONDA_DEFAULT_ENV": "base"}, ""),
+        ({"CONDA_PREFIX": "/c", "CONDA_DEFAULT_ENV": "base", "VIRTUAL_ENV": "/v"}, "/v"),
+    ],
+)
+def test_into_which_environment_packages_go(active, found):
+    """Never into conda's base."""
+    command = ["bash", "-euc", f'source "{ROOT}/scripts/setup.sh"; environment']
+    done = subprocess.run(command, env={"PATH": os.environ["PATH"], **active}, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, found, "")

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from datasets.errors import UserError
 from SBGAN import load
 from SBGAN.drawing import search
-from SBGAN.drawing.search import parse_shares, wished_shares
+from SBGAN.drawing.search import parse_shares, wished_shares, with_the_rest
 from SBGAN.model import class_offsets, draw_layouts, layouts_of
 from SBGAN.networks import LayoutGenerator
 
@@ -104,41 +104,6 @@ def test_shares_are_met_better_than_by_choosing(generator):
     assert (missed(shares) < chosen).all() and missed(shares).mean() < chosen.mean() / 2, (missed(shares), chosen)
 
 
-def test_completions_keep_the_sketch_and_differ(model):
-    layout = torch.from_numpy(model_layout(model))
-    fixed = left_half(32, 64)
-    layouts, agreement = model.complete(layout, fixed, num=3, seed=5, steps=10)
-    assert layouts.shape == (3, 1, 32, 64) and layouts.dtype == torch.uint8
-    assert torch.equal(layouts[..., :32], layout[None, ..., :32].expand(3, -1, -1, -1))
-    assert len({tuple(free.flatten().tolist()) for free in layouts[..., 32:]}) == 3
-    assert ((agreement > 0.3) & (agreement <= 1)).all()
-    again, _ = model.complete(torch.where(fixed, layout, 255), fixed, num=3, seed=5, steps=10)
-    assert torch.equal(again, layouts)  # whatever the free pixels hold
-    other, _ = model.complete(layout, fixed, num=2, seed=6, steps=10)
-    assert (other[0] == layouts[1]).float().mean() > 0.99  # number k is that of seed + k, up to the order of sums
-
-
-def model_layout(model):
-    return model.sample_layouts([70])[0].repeat_interleave(2, 1).repeat_interleave(2, 2).numpy()
-
-
-def test_editing_changes_the_region_alone_and_its_image_is_the_pairs(model):
-    layout, name = torch.from_numpy(model_layout(model)), model.label_space.names[4]
-    edited, image = model.edit(layout, (4, 8, 20, 24), name, seed=3)
-    region = torch.zeros(1, 32, 64, dtype=torch.bool)
-    region[:, 4:20, 8:24] = True
-    assert (edited[region] == 4).all() and torch.equal(edited[~region], layout[~region])
-    assert torch.equal(image, model.render(edited[None], [3])[0])
-    assert torch.equal(model.edit(layout, region, name, seed=3)[0], edited)
-
-
-def test_a_walk_passes_its_samples(model):
-    layouts, images = zip(*model.walk(range(2), 9), strict=True)
-    wanted_layouts, wanted_images = model.sample(range(2))
-    assert torch.equal(torch.cat(layouts)[[0, 9]], wanted_layouts)
-    assert torch.equal(torch.cat(images)[[0, 9]], wanted_images)
-
-
 def test_shares_in_words():
     names = ["car, parked", "sky", "road"]
     wished = parse_shares("car, parked = .1,road=5e-1", names)
@@ -181,3 +146,9 @@ def test_what_cannot_be_wished(model, untrained):
         with pytest.raises(UserError) as error:
             call()
         assert words in str(error.value), error.value
+
+
+def test_wishes_leave_the_rest_as_it_was():
+    nan = float("nan")
+    wished, drawn = torch.tensor([[0.4, nan, nan], [nan, nan, nan]]), torch.tensor([[0.5, 0.1, 0.4], [0.2, 0.3, 0.5]])
+    assert torch.allclose(with_the_rest(wished, drawn), torch.tensor([[0.4, 0.12, 0.48], [0.2, 0.3, 0.5]]))

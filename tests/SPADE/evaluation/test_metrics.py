@@ -1,15 +1,23 @@
-"""What the record of scores holds, with and without a feature network."""
+"""What the record of scores holds; the confusion matrix beside Cityscapes' own evaluation and a count by pixel."""
 
 import hashlib
 import json
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
+from datasets.labels import load_space
 from SPADE.evaluation import features
 from SPADE.evaluation import metrics as scores
 from SPADE.evaluation.features import Extractor
-from SPADE.evaluation.metrics import Evaluation, score
+from SPADE.evaluation.metrics import (
+    Evaluation,
+    confusion_matrix,
+    score,
+    segmentation_scores,
+)
 
 
 @pytest.fixture
@@ -101,3 +109,50 @@ def test_too_few_images_for_fid(images, network):
     record = score_images(images[0][:3], images[1], network)
     assert "at least 4 images" in record["fid_left_out"]
     assert record["swd"]["mean"] > 0
+
+
+def random_ids(seed, shape, highest):
+    return torch.randint(0, highest + 1, shape, generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+
+
+def test_confusion_pixel_by_pixel():
+    reference, predicted = random_ids(0, (70, 1, 5, 6), 5), random_ids(1, (70, 1, 5, 6), 4)  # 5 is no class
+    wanted = np.zeros((5, 5), np.int64)
+    for row, column in zip(reference.flatten().tolist(), predicted.flatten().tolist(), strict=True):
+        if row < 5:
+            wanted[row, column] += 1
+    found = confusion_matrix(reference, predicted, 5)
+    assert found.dtype == torch.int64 and (found.numpy() == wanted).all()
+
+
+def test_scores_of_cityscapes(monkeypatch):
+    """Its 35 classes: those that its benchmark ignores and that this table calls unknown are left out in both."""
+    cityscapes = pytest.importorskip("cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling")
+    space = load_space("cityscapes")
+    reference, predicted = random_ids(2, (4, 1, 16, 16), 30), random_ids(3, (4, 1, 16, 16), 33)  # 31..33 do not occur
+    reference[reference == 8] = 7
+    scored = [i for i in range(34) if not cityscapes.id2label[i].ignoreInEval]
+    assert not set(space.unknown) & set(scored) and {0, 1, 2, 3, 34} <= set(space.unknown)
+
+    arguments = SimpleNamespace(evalLabels=list(range(35)))
+    matrix = np.zeros((35, 35), np.uint64)
+    np.add.at(matrix, (reference.numpy().ravel(), predicted.numpy().ravel()), 1)
+    monkeypatch.setitem(cityscapes.id2label, 34, cityscapes.id2label[-1])
+    wanted = {space.names[i]: cityscapes.getIouScoreForLabel(i, matrix, arguments) for i in scored}
+    found = segmentation_scores(confusion_matrix(reference, predicted, 35), space.names, scored)
+
+    occurring = [i for i in scored if matrix[i].any()]
+    assert found["iou"].keys() == wanted.keys() and len(occurring) == len(scored) - 4
+    for i in scored:
+        name = space.names[i]
+        assert found["iou"][name] == (pytest.approx(wanted[name]) if i in occurring else None)
+    ious = [wanted[space.names[i]] for i in occurring]
+    assert found["miou"] == pytest.approx(np.mean(ious))
+    weights = matrix[occurring].sum(1).astype(float)
+    assert found["fwiou"] == pytest.approx(np.average(ious, weights=weights))
+    counted = np.isin(reference.numpy(), occurring)
+    assert found["accuracy"] == pytest.approx((reference == predicted).numpy()[counted].mean())
+
+
+def test_nothing_that_is_scored_occurs():
+    assert segmentation_scores(torch.eye(3, dtype=torch.int64), ("a", "b", "c"), []) == {"iou": {}}

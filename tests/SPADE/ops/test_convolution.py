@@ -1,4 +1,4 @@
-"""The convolution of the layout GAN against PyTorch's: gradients, and gradients of input gradients."""
+"""Convolutions against PyTorch's: gradients, gradients of input gradients; the sub-pixel form of upsampling."""
 
 from functools import partial
 
@@ -8,8 +8,9 @@ import torch.nn.functional as F
 
 from SBGAN import networks
 from SBGAN.losses import gradient_penalty
-from SBGAN.networks import ProgressiveDiscriminator
-from SPADE.ops.convolution import conv2d
+from SBGAN.networks import ProgressiveDiscriminator, UpBlock, rms_pixel_norm
+from SPADE.ops import convolution
+from SPADE.ops.convolution import conv2d, upsampled_conv3x3
 
 SHAPES = [(3, 3, (1, 1), (1, 1)), (3, 3, (1, 2), (1, 1)), (4, 4, (1, 1), (0, 0)), (1, 1, (1, 1), (0, 0))]
 
@@ -48,3 +49,39 @@ def test_the_penalty_of_a_discriminator(monkeypatch):
     assert len(found[0]) == len(found[1])
     for own, pytorchs in zip(*found, strict=True):
         torch.testing.assert_close(own, pytorchs, rtol=1e-10, atol=1e-12)
+
+
+@pytest.fixture(params=["four convolutions", "few pixels"])
+def form(request, monkeypatch):
+    monkeypatch.setattr(convolution, "FEWEST_PIXELS", 0 if request.param == "four convolutions" else 10**6)
+
+
+def one_after_the_other(x, weight, bias):
+    return F.conv2d(F.interpolate(x, scale_factor=2, mode="nearest"), weight, bias, padding=1)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 3, 1, 4), (3, 5, 4, 8), (1, 2, 5, 3)])
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-14), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_values_and_gradients(form, shape, dtype, tolerance, layout):
+    torch.manual_seed(0)
+    x = torch.randn(shape, dtype=dtype).contiguous(memory_format=layout)
+    weight = torch.randn(4, shape[1], 3, 3, dtype=dtype).contiguous(memory_format=layout)
+    inputs = [t.requires_grad_() for t in (x, weight, torch.randn(4, dtype=dtype))]
+    found, wanted = upsampled_conv3x3(*inputs), one_after_the_other(*inputs)
+    assert found.shape == wanted.shape
+    weights = torch.randn_like(wanted)
+    pairs = [(found, wanted)]
+    pairs += zip(*(torch.autograd.grad((y * weights).sum(), inputs) for y in (found, wanted)), strict=True)
+    for a, b in pairs:
+        assert (a - b).abs().max() <= tolerance * b.abs().max()
+
+
+def test_the_block_is_what_its_layers_say(form):
+    torch.manual_seed(0)
+    block = UpBlock(6, 5, rms_pixel_norm).double()
+    x = torch.randn(2, 6, 4, 8, dtype=torch.float64)
+    wanted = F.interpolate(x, scale_factor=2, mode="nearest")
+    for conv in (block.conv1, block.conv2):
+        wanted = rms_pixel_norm(F.leaky_relu(conv(wanted), 0.2))
+    torch.testing.assert_close(block(x), wanted)
