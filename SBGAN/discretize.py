@@ -173,7 +173,10 @@ class ShareMixture(nn.Module):
 
 
 def moments(x, belongs):
-    """Weight [K], mean [K,C] and covariance [K,C,C] of each component, from x [N,C] and how far it belongs, [N,K]."""
+    """Weight [K], mean [K,C] and covariance [K,C,C] of each component.
+
+    x: [N,C]; belongs: how much of each row is of which component, [N,K].
+    """
     mass = belongs.sum(0) + 1e-9
     means = belongs.T @ x / mass[:, None]
     apart = x[:, None] - means  # [N,K,C]
@@ -182,6 +185,6 @@ def moments(x, belongs):
 
 
 def normalised(shares):
-    """Shares with 0 for what is below: rows of [N,C] that sum to 1."""
+    """Shares [N,C] without negative ones, scaled so that each row sums to 1."""
     shares = shares.clamp_min(1e-6)
     return shares / shares.sum(1, keepdim=True)

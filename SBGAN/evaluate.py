@@ -20,8 +20,7 @@ from datasets.errors import UserError, exit_on_user_error
 from SBGAN import train_progressive
 from SBGAN.evaluation.copies import copies_picture, copy_check, nearest_items
 from SBGAN.evaluation.scenes import add_fid_released, imagenet_inception, score_sets
-from SBGAN.model import Model, assemble, read
-from SBGAN.stages import FINETUNE, SPADE, STAGES
+from SBGAN.model import FINETUNE, SPADE, STAGES, Model, assemble, read
 from SBGAN.train_finetune_end2end import scenes_sheet
 from SPADE import train as train_spade
 from SPADE.engine import checkpoint
@@ -32,12 +31,12 @@ from SPADE.engine.device import keep_freed_memory, pick
 from SPADE.engine.distributed import from_first, rank, start, together
 from SPADE.engine.images import save_png
 from SPADE.evaluation.features import ImageScores
-from SPADE.evaluation.metrics import Evaluation, score_real_pairs, test_split
+from SPADE.evaluation.metrics import Evaluation, held_out_split, score_real_pairs
 from SPADE.evaluation.scores import (
     against_reference,
-    begin,
     draw_from_noise,
     finish,
+    make_evaluation,
     make_record,
     make_results,
     score_floor,
@@ -101,7 +100,7 @@ def run(config: EvaluationSettings) -> dict:
 
 
 def newest_of_run(config: EvaluationSettings) -> Path:
-    """The checkpoint of the run and of the number that flags name. Raises UserError."""
+    """The newest checkpoint of the run --name, or that of --epoch or --pro_iter. Raises UserError."""
     folder = Path(config.weights) / config.name
     stages = [stage for stage in STAGES.values() if any(folder.glob(f"{stage.prefix}_*.pt"))]
     if not stages:
@@ -150,7 +149,7 @@ def evaluate(
     require(not config.segmenter or last.spade_generator, "segmenter", "given",
             "left out for a checkpoint without pairs", "it scores images of layouts")  # fmt: skip
     segmenter = open_segmenter(config, data_record(store), last.device)
-    evaluation = begin(config, store, last.device, last.image_height, config.seed)
+    evaluation = make_evaluation(config, store, last.device, last.image_height, config.seed)
     evaluation = replace(evaluation, segmenter=segmenter)
     inception = imagenet_inception(config.released_weights, last.device) if config.fid_released else None
     make_results(folder)
@@ -166,7 +165,7 @@ def evaluate(
         if model.spade_generator:
             scores[titled("real layouts", name)] = score_real_layouts(model.spade_generator, evaluation)
     if segmenter:
-        scores[f"real pairs of {test_split(store)}"] = ceiling
+        scores[f"real pairs of {held_out_split(store)}"] = ceiling
     rows = last.layout_generator.max_resolution if last.layout_generator else None
     scores["floor: real against real"] = score_floor(evaluation, rows)
 

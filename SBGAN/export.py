@@ -22,8 +22,7 @@ from datasets.errors import UserError, exit_on_user_error
 from datasets.files import explained
 from SBGAN.discretize import argmax
 from SBGAN.drawing.files import REMEDY, check_file, replacing
-from SBGAN.model import Model, class_offsets, load
-from SBGAN.stages import STAGES
+from SBGAN.model import STAGES, Model, class_offsets, load
 from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
 from SPADE.engine.config import require, setting
@@ -57,7 +56,7 @@ def without_spectral_norm(network: nn.Module) -> nn.Module:
 class Renderer(nn.Module):
     """layout uint8 [N,1,h,w] (train ids) (and style float [N,style_dim]) -> image uint8 [N,3,H,W].
 
-    Out of the generator's plain form: the fast one has functions of its own, or is exported wrongly.
+    By the generator's plain form: the fast one has autograd functions of its own, or is exported wrongly.
     """
 
     def __init__(self, model: Model):

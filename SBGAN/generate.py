@@ -188,7 +188,7 @@ def steer_samples(model: Model, config, style) -> str:
 
 
 def complete_sketches(model: Model, config, style):
-    """Writes this process's share of the completed sketches, and says how far each was met before it was pasted."""
+    """Writes this process's share of the completed sketches; prints how much of each the generator met by itself."""
     sketches = list(read_sketches(Path(config.complete), model, config.layout_kind, config.nearest_class).items())
     mine = sketches[rank() :: world_size()]
     with Writer() as writer, bar(len(mine) * config.num) as progress:
@@ -205,7 +205,7 @@ def complete_sketches(model: Model, config, style):
 
 
 def invert_layouts(model: Model, config, style):
-    """Writes what the generator draws most like this process's share of the layouts, and says how like it is."""
+    """Writes the generator's nearest drawing of each layout in this process's share; prints how many pixels agree."""
     given = read_layouts(Path(config.invert), model, config.layout_kind, config.nearest_class)
     mine = list(given.items())[rank() :: world_size()]
     with Writer() as writer, bar(len(mine)) as progress:
@@ -236,7 +236,7 @@ def bar(total: int):
 
 
 def describe(config, model: Model):
-    """about.json: all that the files depend on."""
+    """Writes about.json: all that the files depend on."""
     about = {
         "checkpoint_sha256": next(iter(model.files.values()))["sha256"],
         "settings": settings.to_dict(config),
@@ -258,6 +258,7 @@ def run(config: GenerationSettings):
 
 
 def draw(config: GenerationSettings, model: Model):
+    """Writes what the flags ask for. Raises UserError where the model does not draw that."""
     if model.image_generator is not None:
         raise UserError(f"{config.checkpoint} is the RGB baseline's (image_gan), wanted one of scenes; take stage 3's")
     if config.layouts is None and model.layout_generator is None:
@@ -268,16 +269,14 @@ def draw(config: GenerationSettings, model: Model):
     require(has_ids, "format", config.format, "plain or mmseg where classes have no raw ids", "take one of these")
     style = read_style(Path(config.style), model) if config.style else None
     out = Path(config.out)
+    made = ""  # what is said of it before where it is
     if config.grid is not None or config.interpolate is not None:
         if rank() == 0:  # one picture, one process
             draw_picture(config, model, style, out)
-        made = ""
     elif config.complete is not None:
         complete_sketches(model, config, style)
-        made = ""
     elif config.invert is not None:
         invert_layouts(model, config, style)
-        made = ""
     elif config.shares:
         made = steer_samples(model, config, style)
     else:
@@ -288,13 +287,13 @@ def draw(config: GenerationSettings, model: Model):
 
 
 def draw_pairs(config, model: Model, style) -> str:
-    """Writes samples, or images of given layouts; returns what is to be said of it."""
+    """Writes samples, or images of given layouts; returns what is to be said of their number."""
     given, size = None, (model.data["height"], model.data["width"])
     if config.layouts is not None:
         given = read_layouts(Path(config.layouts), model, config.layout_kind, config.nearest_class)
 
     def some_pairs(num):
-        """Draws some of those that will be written: layouts of the images' size, images."""
+        """The first of the pairs that will be written: layouts of the images' size, and images."""
         seeds = range(config.seed, config.seed + num)
         if given is not None:
             layouts = torch.cat([resize(layout, *size) for layout in [*given.values()][:num]])
@@ -319,7 +318,7 @@ def draw_pairs(config, model: Model, style) -> str:
 
 
 def draw_picture(config, model: Model, style, out: Path):
-    """The grid or the walk."""
+    """Writes the grid or the walk."""
     if config.grid is not None:
         write_png(grid_picture(model, config, style).permute(1, 2, 0).contiguous().numpy(), out / "grid.png")
         return

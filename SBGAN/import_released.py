@@ -21,10 +21,10 @@ from datasets.files import explained
 from datasets.labels import load_space
 from datasets.packed import open_store
 from SBGAN.drawing.files import REMEDY, check_file
+from SBGAN.model import FINETUNE, IMAGE_GAN, LAYOUT_GAN, SPADE, STAGES
 from SBGAN.released import progressive, spade
 from SBGAN.released.progressive import ReleasedLayoutGAN, read_layout
 from SBGAN.released.spade import read_spade
-from SBGAN.stages import FINETUNE, IMAGE_GAN, LAYOUT_GAN, SPADE, STAGES
 from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
 from SPADE.engine.checkpoint import data_record

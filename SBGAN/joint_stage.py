@@ -40,13 +40,13 @@ class Networks:
         return {k: v for k, v in vars(self).items() if v is not None and k != "vgg"}
 
     def drawing(self) -> dict:
-        """The networks that learn and that a sample is made with."""
+        """The networks that a sample is made with, of those that learn: the ones that get averages."""
         learning = {k: v for k, v in self.saved().items() if next(v.parameters()).requires_grad}
         return {k: v for k, v in learning.items() if "discriminator" not in k}
 
 
 def draw_noise(networks, num: int, device, kinds=()) -> dict:
-    """All that one descent draws, before it is cut into parts: what a sample gets does not depend on their size.
+    """All random numbers of one descent, drawn before its batch is cut into parts: no sample's depend on their size.
 
     kinds: of augmentation.
     """
@@ -82,10 +82,10 @@ def sample_layouts(log_probabilities, noise, config):
 
 
 def layouts_to_draw(log_probabilities, sampled, config):
-    """What D2 sees images of, one-hot [N,C,h,w]: the samples (released), or the likeliest classes.
+    """The one-hot layouts [N,C,h,w] whose images D2 sees: the samples (released), or each pixel's likeliest class.
 
-    The latter have no salt noise, and are nearer to what is drawn from a trained model. Their gradient is that of the
-    probabilities, too.
+    The latter are free of the samples' salt noise, and nearer to what is drawn from a trained model. Their gradient is
+    that of the probabilities, too.
     """
     if config.drawn_layouts == "argmax":
         return discretize.HardSample.apply(log_probabilities, config.temperature)
@@ -110,7 +110,8 @@ def real_layouts(labels, like):
 def generator_terms(networks, config, labels, images, noise, kept=None) -> dict:
     """Weighted losses of both generators; the order of SPADE's passes is that of the released system.
 
-    labels uint8 [N,1,H,W], images float [N,3,H,W]: a real pair; noise: `draw_noise`; kept: list for what is drawn.
+    labels uint8 [N,1,H,W], images float [N,3,H,W]: real pairs; noise: of `draw_noise`; kept: a list that the layouts
+    and images drawn here are appended to, for `discriminator_terms` to use again.
     """
     n, terms, of_real_layouts = networks, {}, []
     soft = n.layout_generator(noise["z"])  # log-probabilities [N,C,h,w]
@@ -141,9 +142,9 @@ def generator_terms(networks, config, labels, images, noise, kept=None) -> dict:
 
 
 def discriminator_terms(networks, config, labels, images, noise, ready=None, step: int = 1) -> dict:
-    """Weighted losses of the three discriminators; arguments as above.
+    """Weighted losses of the three discriminators; arguments as of `generator_terms`.
 
-    ready: what `generator_terms` kept; None: layouts and images are drawn anew. step: its number, from 1 on.
+    ready: what that kept; None: layouts and images are drawn anew. step: its number, from 1 on.
     """
     n, terms, ready = networks, {}, ready or {}
     layouts, drawn = ready.get("layouts"), None
@@ -172,9 +173,9 @@ def discriminator_terms(networks, config, labels, images, noise, ready=None, ste
 
 
 def second_discriminator_terms(networks, layouts, images, noise, fake=None) -> dict:
-    """Hinge losses of D2 on SPADE's images of given layouts (one-hot [N,C,h,w]) against real images, unweighted.
+    """Unweighted hinge losses of D2: SPADE's images of given layouts (one-hot [N,C,h,w]) against real images.
 
-    fake: those images, if they are drawn already; the layouts are then not needed.
+    fake: the former, where they are drawn already; the layouts are not needed then.
     """
     if fake is None:
         with torch.no_grad():
@@ -185,7 +186,7 @@ def second_discriminator_terms(networks, layouts, images, noise, fake=None) -> d
 
 
 def pretraining_terms(networks, images, noise) -> dict:
-    """D2 alone, before anything else learns: on arg-max layouts."""
+    """Losses of D2 alone, before anything else learns: on images of arg-max layouts."""
     with torch.no_grad():
         scores = networks.layout_generator(noise["z"])
         layouts = one_hot(discretize.argmax(scores), scores.shape[1])
@@ -193,9 +194,7 @@ def pretraining_terms(networks, images, noise) -> dict:
 
 
 def set_modes(networks, config):
-    """A network that does not learn runs in evaluation mode: its averages and spectral vectors stay as they are."""
-    networks.layout_generator.train(config.train_layout)
-    networks.spade_generator.train(config.train_spade)
+    """A network that does not learn runs in evaluation mode: its statistics and spectral vectors stay as they are."""
     for name in ("spade_generator", "encoder", "image_discriminator"):
         network = getattr(networks, name)
         if network is not None:
@@ -232,8 +231,8 @@ INHERITED = {  # network of this stage -> what it is called in the stage that it
 
 
 def inherit(state: TrainingState, stages: dict):
-    """Goes on with the averages and the moments of stages 1 and 2, {"layout", "spade": content of their checkpoint}:
-    this stage's first step follows upon their last ones. Says what they did not have."""
+    """Goes on with the averages and the optimisers' moments of stages 1 and 2, so that this stage's first step follows
+    upon their last ones; prints what they did not have. stages: {"layout", "spade": content of their checkpoint}."""
     anew = state.inherit({name: (there, stages[stage]) for name, (stage, there) in INHERITED.items()
                           if there in stages[stage]["networks"]})  # fmt: skip
     if anew and rank() == 0:
@@ -245,10 +244,9 @@ def train(
 ) -> Path:
     """Pretrains D2, then trains everything for niter + niter_decay epochs; returns the last checkpoint's path.
 
-    config: FinetuneSettings; origin: the files that stages 1 and 2 left, written into the checkpoints;
-    pictures: (layout generator, SPADE generator) -> uint8 [3,...]; score: the same and images seen -> {score name:
-    value}; stages: see `inherit`, None where the run goes on from its own
-    checkpoint.
+    config: FinetuneSettings; origin: the checkpoints of stages 1 and 2, whose names are written into this stage's;
+    pictures: (layout generator, SPADE generator) -> uint8 [3,...]; score: (both generators, images seen) -> {score:
+    value}; stages: see `inherit`, None where the run goes on from its own checkpoint.
     """
     # --- Networks, optimisers ---
     n = networks
@@ -278,7 +276,7 @@ def train(
     kinds = augmentation.parse_kinds(config.augment)
 
     def d2_terms(images, noise):
-        with unmoved(n.spade_generator):  # it is to begin where stage 2 ended, running statistics included
+        with unmoved(n.spade_generator):  # which is to begin where stage 2 ended, running statistics included
             return pretraining_terms(n, images, noise)
 
     def update(step, descend):

@@ -24,7 +24,7 @@ SHOWN = 32  # samples of a picture
 
 @dataclass(frozen=True)
 class Domain:
-    """Everything that the training does not know about layouts and images."""
+    """What makes the training one of layouts or one of RGB images."""
 
     stage: str  # written into the checkpoints
     prefix: str  # of their file names
@@ -41,7 +41,10 @@ class Domain:
 def generator_terms(
     generator, discriminator, domain, z, noise, resolution, alpha, loss="wgan_gp", told=(0.0, 0.0), kept=None
 ):
-    """told: weights of `told_losses`, for a generator that is told class shares. kept: list to keep the samples in."""
+    """Losses of the generator at one resolution, and statistics to log.
+
+    told: weights of `told_losses`, for a generator that is told class shares. kept: list to append the samples to.
+    """
     output = generator(z, resolution, alpha)  # [N,latent_dim] -> [N,C,h,w]
     shares = generator.shares_of(z)  # [N,C], or None
     on_shares = {} if shares is None else told_losses(output, shares, *told)
@@ -69,7 +72,10 @@ def discriminator_terms(
     fake=None,
     **when,
 ):
-    """fake: samples [N,C,h,w], as `real` is; drawn here if not given. when: step and penalty_every of the losses."""
+    """Losses of the discriminator at one resolution.
+
+    fake: samples [N,C,h,w], as `real` is; drawn here if not given. when: step and penalty_every of the losses.
+    """
     if fake is None:
         with torch.no_grad():
             fake = domain.sample(generator(z, resolution, alpha), noise)
@@ -79,7 +85,7 @@ def discriminator_terms(
 
 
 def plan(images_seen: int, config, phases) -> Step:
-    """The step of the phase that the schedule has come to, and what is due at its end."""
+    """The next step: its phase, and what is due when it is made."""
     phase, alpha = phase_at(phases, images_seen)
     seen = images_seen + phase.batch_size
     iteration, last = iteration_at(phases, seen), seen >= total_images(phases)

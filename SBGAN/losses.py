@@ -77,12 +77,12 @@ R1_EVERY = 16  # steps: it changes slowly, so that every 16th one with 16 times 
 
 
 def penalty_period(loss: str | None, every: int = 0) -> int:
-    """Steps between penalties: `every`, or (0) as published."""
+    """Steps from one penalty to the next: `every`, or where that is 0 as many as published."""
     return every or (R1_EVERY if loss == "r1" else 1)
 
 
 def penalty_is_due(step: int, every: int) -> bool:
-    """step: its number, from 1 on."""
+    """Is the penalty part of this step? step: its number, from 1 on."""
     return (step - 1) % every == 0
 
 

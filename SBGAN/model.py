@@ -1,7 +1,8 @@
-"""A trained model out of checkpoints, and its samples: what is scored and drawn, and what stage 3 starts from."""
+"""The trainings in one table; a trained model out of their checkpoints, and its samples: what is scored and drawn."""
 
 import contextlib
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,19 +14,72 @@ from SBGAN.discretize import argmax, class_proportions, share_offsets
 from SBGAN.drawing import search
 from SBGAN.drawing.search import wished_shares
 from SBGAN.networks import ImageGenerator, LayoutGenerator, ProgressiveDiscriminator
-from SBGAN.stages import FINETUNE, LAYOUT_GAN, SPADE, STAGES
 from SPADE.engine import checkpoint
 from SPADE.engine.checkpoint import Checkpoint, check_label_space
-from SPADE.engine.device import evaluating, pick, place
-from SPADE.engine.images import in_batches, latents, render, to_uint8
-from SPADE.networks import MultiscaleDiscriminator, SegmentationCritic, SPADEGenerator, StyleEncoder, conditional_critic
+from SPADE.engine.device import evaluating, pick
+from SPADE.engine.images import closed_walk, in_batches, latents, render, to_uint8
+from SPADE.networks import MultiscaleDiscriminator, SPADEGenerator, StyleEncoder, conditional_critic
+from SPADE.segmenter import SegmentationNetwork
 
 AT_ONCE = 16  # frames of a walk
 
 
+# --- The trainings: how their checkpoints are called, and which networks are in them ---
+
+
+@dataclass(frozen=True)
+class Stage:
+    name: str  # in checkpoints and in records of scores
+    prefix: str  # of the files, PREFIX_NUMBER.pt
+    networks: dict[str, Callable]  # by their names in a checkpoint; not every checkpoint has all
+    generator: str | None = None  # what a model, and stage 3, call its "generator"
+
+
+LAYOUT_GAN = Stage(  # stage 1
+    "layout_gan",
+    "layout",
+    {"generator": LayoutGenerator, "discriminator": ProgressiveDiscriminator},
+    "layout_generator",
+)
+SPADE = Stage(  # stage 2
+    "spade",
+    "spade",
+    {
+        "generator": SPADEGenerator,
+        "discriminator": conditional_critic,
+        "discriminator_2": MultiscaleDiscriminator,  # of imported ones
+        "encoder": StyleEncoder,
+    },
+    "spade_generator",
+)
+FINETUNE = Stage(  # stage 3
+    "finetune",
+    "finetune",
+    {
+        "layout_generator": LayoutGenerator,
+        "layout_discriminator": ProgressiveDiscriminator,
+        "spade_generator": SPADEGenerator,
+        "image_discriminator": conditional_critic,  # from stage 2
+        "image_discriminator_2": MultiscaleDiscriminator,  # D2: sees the image alone
+        "encoder": StyleEncoder,
+    },
+)
+IMAGE_GAN = Stage(  # the paper's baseline, a ProGAN on RGB images
+    "image_gan",
+    "image",
+    {"generator": ImageGenerator, "discriminator": ProgressiveDiscriminator},
+    "image_generator",
+)
+SEGMENTER = Stage("segmenter", "segmenter", {"segmenter": SegmentationNetwork})  # it judges, and generates nothing
+STAGES = {stage.name: stage for stage in (FINETUNE, SPADE, LAYOUT_GAN, IMAGE_GAN)}
+
+
+# --- A model ---
+
+
 @dataclass(frozen=True)
 class Model:
-    """The generators of a checkpoint, and what is known of their data. One of a single stage has not all of them."""
+    """The generators of a checkpoint, and what is known of their data. A model of one stage lacks some of them."""
 
     layout_generator: LayoutGenerator | None
     spade_generator: SPADEGenerator | None
@@ -134,7 +188,7 @@ class Model:
         return search.Scores(self.drawing_generator, class_offsets(self.drawing_generator))
 
     def layout_sizes(self) -> list[tuple[int, int]]:
-        """(rows, columns) of layouts that it takes: those of the images, and those that it draws."""
+        """The (rows, columns) of layouts that it accepts: the images' size, and that of layouts it draws."""
         sizes = {(self.data["height"], self.data["width"])}
         if self.layout_generator is not None:
             rows = self.layout_generator.max_resolution
@@ -142,8 +196,8 @@ class Model:
         return sorted(sizes, reverse=True)
 
     def checked(self, layouts, fixed=None):
-        """Layouts uint8 [1,H,W] or [N,1,H,W] -> [N,1,H,W]. Raises UserError for a size that is not its own, or a class
-        (where fixed, bool alike)."""
+        """Layouts uint8 [1,H,W] or [N,1,H,W] -> [N,1,H,W]. Raises UserError for a size that is none of
+        `layout_sizes`, and for an id that is no class; with fixed, bool of the same shape, at fixed pixels alone."""
         layouts = layouts[None] if layouts.dim() == 3 else layouts
         height, width = layouts.shape[2:]
         if (height, width) not in self.layout_sizes():
@@ -157,7 +211,7 @@ class Model:
         return layouts
 
     def draw(self, seeds) -> dict:
-        """{"layouts", "images"}, or what of these it draws from noise."""
+        """Draws from noise, one for each seed: {"layouts", "images"}, or the one that it has a generator for."""
         if self.image_generator is not None:
             return {"images": draw_images(self.image_generator, seeds)}
         layouts = self.sample_layouts(seeds)
@@ -187,7 +241,7 @@ def load(path, spade_path=None, device=None, averaged: bool = True) -> Model:
 
 
 def read(path, spade_path=None) -> list[Checkpoint]:
-    """A checkpoint of any stage, or one of stage 1 and one of stage 2 that fit."""
+    """Reads a checkpoint of any stage, or one of stage 1 and one of stage 2 that fit together."""
     if spade_path is None:
         return [checkpoint.read(path, *STAGES)]
     layout, spade = checkpoint.read(path, LAYOUT_GAN.name), checkpoint.read(spade_path, SPADE.name)
@@ -196,7 +250,7 @@ def read(path, spade_path=None) -> list[Checkpoint]:
 
 
 def assemble(checkpoints: list[Checkpoint], device, averaged: bool = True) -> Model:
-    """The model of what `read` gave."""
+    """Builds the model of the checkpoints that `read` gave."""
     records = {}  # by the names of stage 3
     for file in checkpoints:
         stage = STAGES[file.stage]
@@ -212,7 +266,7 @@ def assemble(checkpoints: list[Checkpoint], device, averaged: bool = True) -> Mo
 
 
 def check_fit(layout: dict, layout_path: Path, spade: dict, spade_path: Path):
-    """Both stages of one data set, of one label space, of fitting sizes. Raises UserError before anything is built."""
+    """Refuses a stage 1 and a stage 2 of different data sets, label tables or sizes. Raises UserError."""
     a, b = layout["data"], spade["data"]
     if a["name"] != b["name"]:
         raise UserError(
@@ -238,32 +292,6 @@ def check_fit(layout: dict, layout_path: Path, spade: dict, spade_path: Path):
         )
 
 
-def load_networks(layout: dict, spade: dict, train_layout: bool, train_spade: bool, vgg, device) -> dict:
-    """Every network of stage 3 but D2's weights from the contents of both checkpoints, by field of `Networks`.
-
-    What goes on learning has its last weights: a critic was trained against the last generator, and is thrown by its
-    average. What doesn't is the average, which stages 1 and 2 are scored by.
-    """
-    a, b = layout["networks"], spade["networks"]
-    for name, found in (("stage 1", a), ("stage 2", b)):
-        if "discriminator" not in found:
-            raise UserError(f"the checkpoint of {name} has no discriminator; import it with that, or train {name}")
-    conditional = checkpoint.rebuild(conditional_critic, b["discriminator"], device)
-    if isinstance(conditional, SegmentationCritic):
-        d2 = {"channels": conditional.arguments["widths"][0] // 2}
-    else:
-        d2 = {key: conditional.arguments[key] for key in ("channels", "strides")}
-    return {
-        "layout_generator": checkpoint.rebuild(LayoutGenerator, a["generator"], device, averaged=not train_layout),
-        "layout_discriminator": checkpoint.rebuild(ProgressiveDiscriminator, a["discriminator"], device),
-        "spade_generator": checkpoint.rebuild(SPADEGenerator, b["generator"], device, averaged=not train_spade),
-        "image_discriminator": conditional,
-        "image_discriminator_2": place(MultiscaleDiscriminator(3, **d2), device),
-        "encoder": checkpoint.rebuild(StyleEncoder, b["encoder"], device, not train_spade) if "encoder" in b else None,
-        "vgg": vgg,
-    }
-
-
 # --- Samples, on the CPU as uint8. Each depends on its seed alone ---
 
 MEAN_OF = 1024  # latents that `truncated` takes the mean over
@@ -272,7 +300,7 @@ _offsets = weakref.WeakKeyDictionary()  # generator -> (what they depend on, off
 
 
 def draw_layouts(generator, seeds, resolution=None, alpha: float = 1.0):
-    """One layout for each seed, uint8 [N,1,h,w]: arg-max, of which each class has the share of its probabilities."""
+    """One layout for each seed, uint8 [N,1,h,w]: the arg-max in which each class has the share of its probabilities."""
     device = next(generator.parameters()).device
     return layouts_of(generator, latents(seeds, generator.latent_dim, device), resolution, alpha)
 
@@ -285,10 +313,10 @@ def layouts_of(generator, z, resolution=None, alpha: float = 1.0):
 
 
 def class_offsets(generator, resolution=None, alpha: float = 1.0):
-    """`share_offsets` of a generator, [C]: from some latents, always the same; kept until its weights change."""
+    """`share_offsets` of a generator, [C]: found from a fixed set of latents, and kept until its weights change."""
     state = resolution, alpha, [p._version for p in generator.parameters()]
     if _offsets.get(generator, (None,))[0] != state:
-        apart = max((resolution or generator.max_resolution) // SHARES_ROWS, 1)  # each so manyth row and column
+        apart = max((resolution or generator.max_resolution) // SHARES_ROWS, 1)  # every so many rows and columns
         with evaluating(generator):
             z = latents(range(SHARES_OF), generator.latent_dim, next(generator.parameters()).device)
             found = in_batches(lambda z: generator(z, resolution, alpha)[:, :, ::apart, ::apart], z)
@@ -305,16 +333,16 @@ def draw_images(generator, seeds, resolution=None, alpha: float = 1.0):
 
 @contextlib.contextmanager
 def truncated(generator, psi: float):
-    """Draws the first block's features [N,K,4,4*aspect] to their mean over latents: m + psi * (x - m).
+    """Inside, pulls the first block's features [N,K,4,4*aspect] towards their mean over latents: m + psi * (x - m).
 
-    psi 1 changes nothing, psi 0 gives one layout for every latent. The pixel norm at the entrance takes the length from
-    a latent, so shrinking latents themselves would do nothing; this is the place that StyleGAN's trick has here (Karras
-    et al. 2019, appendix B).
+    psi 1 changes nothing; psi 0 gives the same layout for every latent. Shrinking the latents themselves would do
+    nothing, since the pixel norm at the entrance divides their length out; so StyleGAN's truncation trick (Karras et
+    al. 2019, appendix B) has its place here.
     """
     if psi == 1:
         yield
         return
-    class_offsets(generator)  # those of all its layouts, found before it is narrowed
+    class_offsets(generator)  # found, and kept, before the features are changed: they are those of all its layouts
     with evaluating(generator):
         device = next(generator.parameters()).device
         batches = latents(range(MEAN_OF), generator.latent_dim, device).split(128)
@@ -324,17 +352,3 @@ def truncated(generator, psi: float):
         yield
     finally:
         hook.remove()
-
-
-def slerp(a, b, share: float):
-    """Spherical interpolation of two vectors, share 0 -> a, 1 -> b: latents keep the length that training knows."""
-    angle = torch.acos((a @ b / (a.norm() * b.norm())).clamp(-1, 1))
-    if angle < 1e-4:
-        return (1 - share) * a + share * b
-    return (torch.sin((1 - share) * angle) * a + torch.sin(share * angle) * b) / torch.sin(angle)
-
-
-def closed_walk(points, frames: int):
-    """points [K,D] -> [K*frames,D]: from each point to the next, and from the last back to the first."""
-    following = torch.cat([points[1:], points[:1]])
-    return torch.stack([slerp(a, b, i / frames) for a, b in zip(points, following, strict=True) for i in range(frames)])

@@ -18,7 +18,7 @@ LEAK = 0.2
 
 
 def block_channels(block: int, fmap_base: int, fmap_max: int) -> tuple[int, int]:
-    """Channels on the latent side and on the pixel side of a block."""
+    """Numbers of channels of a block, on its latent side and on its pixel side."""
     return max(min(fmap_max, fmap_base >> block), 1), max(min(fmap_max, fmap_base >> (block + 1)), 1)
 
 
@@ -160,7 +160,7 @@ class ProgressiveGenerator(nn.Module):
             fmap_max=fmap_max,
             pixel_norm=pixel_norm,
         )
-        if share_components:  # checkpoints of before have none
+        if share_components:  # left out otherwise, as in older checkpoints
             self.arguments["share_components"] = share_components
         self.latent_dim, self.max_resolution = latent_dim, max_resolution
         norm = PIXEL_NORMS[pixel_norm]

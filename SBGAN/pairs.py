@@ -31,7 +31,7 @@ DRAWN_FROM = 1 << 32  # the first seed of pairs that are drawn to be trained on:
 
 @dataclass(frozen=True)
 class Mixture:
-    """Batches of which a share is generated: draw number k is, where floor((k + 1) * mix) is more than floor(k * mix).
+    """Batches of real and generated pairs: draw number k is generated where floor((k + 1) * mix) > floor(k * mix).
 
     real, generated: (first, count) -> images uint8 [count,3,H,W], train ids uint8 [count,1,H,W]: draws of each kind.
     """
@@ -59,7 +59,7 @@ def from_split(split, seed: int) -> Callable:
 
 
 def from_model(model: Model, seed: int, height: int, width: int) -> Callable:
-    """Pairs that are drawn when they are needed, each one once."""
+    """Pairs that the model draws when they are needed; none comes twice."""
 
     def draw(first, count):
         begin = DRAWN_FROM * (seed % 2**30 + 1) + first
@@ -163,7 +163,7 @@ MEASURED = 64  # pairs, at most, that are drawn to find out how much surprise is
 
 @dataclass(frozen=True)
 class Trust:
-    """The terms of `--keep_aligned` and `--doubtful`; a pair has layout uint8 [1,H,W] and image uint8 [3,H,W]."""
+    """What `--keep_aligned` and `--doubtful` ask of pairs: layouts uint8 [N,1,H,W], images uint8 [N,3,H,W]."""
 
     segmenter: Segmenter
     device: torch.device
@@ -173,7 +173,7 @@ class Trust:
     usual: torch.Tensor | None  # float [256]: of each class, the surprise (-log p) that is beyond doubt
 
     def kept(self, layouts, images) -> list[int]:
-        """Numbers of the pairs that the segmenter agrees with enough; layouts uint8 [N,1,H,W] of the images' size."""
+        """The numbers of the pairs that the segmenter agrees with enough; layouts are of the images' size."""
         if self.least is None:
             return list(range(len(layouts)))
         agreement = agreements(self.segmenter, layouts, images, self.by_class, self.device)
@@ -215,7 +215,7 @@ def agreements(segmenter: Segmenter, layouts, images, by_class: bool, device) ->
 
 
 def usual_surprise(segmenter: Segmenter, layouts, images, share: float, device) -> torch.Tensor:
-    """float [256]: what all but a share of each class's pixels stay below."""
+    """For each class the surprise that all but a share of its pixels stay below, float [256]."""
     surprise, usual = segmenter.surprise(images, layouts, device), torch.full((256,), torch.inf)
     for train_id in set(layouts.unique().tolist()) & set(segmenter.scored):
         values = surprise[layouts == train_id].sort().values
@@ -229,7 +229,7 @@ def unknown_id(space: LabelSpace) -> int:
 
 
 def check_trust(config):
-    """Refuses flags that say nothing without the others. Raises UserError."""
+    """Refuses flags that have no effect without others. Raises UserError."""
     asked = [flag for flag in ("keep_aligned", "doubtful") if getattr(config, flag) is not None]
     require(config.segmenter or not asked, asked and asked[0], "given", "given with --segmenter", "name one")
     for flag, of, default in (("keep_aligned_by", "keep_aligned", "pixel"), ("doubtful_share", "doubtful", DOUBTED)):
@@ -242,7 +242,10 @@ def check_trust(config):
 
 
 def open_trust(config, model: Model, draw) -> Trust | None:
-    """Opens what the flags ask for, if anything; draw: number -> that many layouts of the images' size, and images."""
+    """Opens the segmenter that the flags ask for; None without one.
+
+    draw: number -> so many layouts of the images' size, and their images.
+    """
     segmenter = open_segmenter(config, model.data, model.device)
     if segmenter is None:
         return None

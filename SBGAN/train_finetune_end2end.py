@@ -12,13 +12,13 @@ from pathlib import Path
 
 import torch
 
-from datasets.errors import exit_on_user_error
+from datasets.errors import UserError, exit_on_user_error
 from datasets.packed import open_store
 from SBGAN.evaluation.scenes import score_scenes
 from SBGAN.joint_stage import Networks, train
 from SBGAN.losses import LOSSES
-from SBGAN.model import check_fit, draw_layouts, load_networks
-from SBGAN.stages import FINETUNE, LAYOUT_GAN, SPADE
+from SBGAN.model import FINETUNE, LAYOUT_GAN, SPADE, check_fit, draw_layouts
+from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
 from SBGAN.train_progressive_seg import ToldShares
 from SPADE.augmentation import parse_kinds
 from SPADE.engine import checkpoint
@@ -26,12 +26,13 @@ from SPADE.engine import config as settings
 from SPADE.engine.checkpoint import check_store, data_record
 from SPADE.engine.compilation import check_compiler
 from SPADE.engine.config import RunSettings, check_batch, harmless, require, setting
-from SPADE.engine.device import pick, seed_everything
+from SPADE.engine.device import pick, place, seed_everything
 from SPADE.engine.distributed import rank, start
 from SPADE.engine.images import colour_layouts, enlarge, render, sheet, spread_pairs
 from SPADE.engine.run_folder import RunFolder
 from SPADE.evaluation.features import ImageScores
-from SPADE.evaluation.scores import begin, flat_scores, record_in_training, score_real_layouts
+from SPADE.evaluation.scores import flat_scores, make_evaluation, record_in_training, score_real_layouts
+from SPADE.networks import MultiscaleDiscriminator, SegmentationCritic, SPADEGenerator, StyleEncoder, conditional_critic
 from SPADE.train import RealPairLosses, check_augmentation, perceptual_network
 
 DRAWN = ("sampled", "argmax")
@@ -108,7 +109,7 @@ def run(config: FinetuneSettings) -> Path:
 
     # --- Pretrained networks, scores ---
     vgg = perceptual_network(config, device)
-    evaluation = begin(config, store, device, store.height) if config.evaluate_every else None
+    evaluation = make_evaluation(config, store, device, store.height) if config.evaluate_every else None
 
     def score(layout_generator, spade_generator, images_seen):
         generated = score_scenes(layout_generator, spade_generator, evaluation)
@@ -125,7 +126,7 @@ def run(config: FinetuneSettings) -> Path:
         networks = rebuild_networks(folder.saved.content["networks"], vgg, device)
     else:
         learning = config.train_layout, config.train_spade
-        networks = Networks(**load_networks(stages["layout"], stages["spade"], *learning, vgg, device))
+        networks = pretrained_networks(stages["layout"], stages["spade"], *learning, vgg, device)
 
     def pictures(layout_generator, spade_generator):
         return scenes_sheet([(layout_generator, spade_generator)], store)
@@ -157,6 +158,32 @@ def scenes_sheet(pairs, store, seed: int = 0, num: int = 8):
     if pairs and pairs[-1][1] is not None:
         rows.append(render(pairs[-1][1], labels, range(seed, seed + len(labels))))
     return sheet([*rows, images])
+
+
+def pretrained_networks(layout: dict, spade: dict, train_layout: bool, train_spade: bool, vgg, device) -> Networks:
+    """Every network of stage 3, from the contents of the checkpoints of stages 1 and 2; D2 alone is new.
+
+    A generator that goes on learning has its last weights: its critic was trained against those, and is thrown by their
+    average. One that does not learn is its average, which stages 1 and 2 are scored by.
+    """
+    a, b = layout["networks"], spade["networks"]
+    for name, found in (("stage 1", a), ("stage 2", b)):
+        if "discriminator" not in found:
+            raise UserError(f"the checkpoint of {name} has no discriminator; import it with that, or train {name}")
+    conditional = checkpoint.rebuild(conditional_critic, b["discriminator"], device)
+    if isinstance(conditional, SegmentationCritic):
+        d2 = {"channels": conditional.arguments["widths"][0] // 2}
+    else:
+        d2 = {key: conditional.arguments[key] for key in ("channels", "strides")}
+    return Networks(
+        layout_generator=checkpoint.rebuild(LayoutGenerator, a["generator"], device, averaged=not train_layout),
+        layout_discriminator=checkpoint.rebuild(ProgressiveDiscriminator, a["discriminator"], device),
+        spade_generator=checkpoint.rebuild(SPADEGenerator, b["generator"], device, averaged=not train_spade),
+        image_discriminator=conditional,
+        image_discriminator_2=place(MultiscaleDiscriminator(3, **d2), device),
+        encoder=checkpoint.rebuild(StyleEncoder, b["encoder"], device, not train_spade) if "encoder" in b else None,
+        vgg=vgg,
+    )
 
 
 def rebuild_networks(records: dict, vgg, device) -> Networks:

@@ -14,9 +14,8 @@ from datasets.errors import exit_on_user_error
 from datasets.packed import open_store
 from datasets.reader import Reader
 from SBGAN.layout_stage import SHOWN, Domain, train
-from SBGAN.model import draw_images
+from SBGAN.model import IMAGE_GAN, draw_images
 from SBGAN.networks import ImageGenerator, ProgressiveDiscriminator
-from SBGAN.stages import IMAGE_GAN
 from SBGAN.train_progressive_seg import LayoutSettings, plan_phases, sizes
 from SPADE.engine import config as settings
 from SPADE.engine.checkpoint import data_record
@@ -26,7 +25,7 @@ from SPADE.engine.device import Ahead, pick, place, seed_everything
 from SPADE.engine.distributed import rank, start, world_size
 from SPADE.engine.images import from_uint8, square_sheet, visible
 from SPADE.evaluation.features import ImageScores
-from SPADE.evaluation.scores import against_reference, begin, draw_from_noise, flat_scores, record_in_training
+from SPADE.evaluation.scores import against_reference, draw_from_noise, flat_scores, make_evaluation, record_in_training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +93,7 @@ def run(config: BaselineSettings) -> Path:
     generator = ImageGenerator(3, latent_dim=config.latent_dim, pixel_norm=config.pixel_norm, **shared)
     discriminator = ProgressiveDiscriminator(3, minibatch_stats=config.minibatch_stats, **shared)
     networks = place(generator, device), place(discriminator, device)
-    domain = image_domain(config, store, device, begin(config, store, device, config.max_dim))
+    domain = image_domain(config, store, device, make_evaluation(config, store, device, config.max_dim))
     return train(config, phases, data_record(store), *networks, domain, device)
 
 

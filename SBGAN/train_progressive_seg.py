@@ -18,9 +18,8 @@ from SBGAN import discretize
 from SBGAN.evaluation.scenes import score_layouts
 from SBGAN.layout_stage import SHOWN, Domain, Phase, make_phases, parse_by_resolution, train
 from SBGAN.losses import LOSSES, layout_entropy
-from SBGAN.model import draw_layouts
+from SBGAN.model import LAYOUT_GAN, draw_layouts
 from SBGAN.networks import PIXEL_NORMS, LayoutGenerator, ProgressiveDiscriminator
-from SBGAN.stages import LAYOUT_GAN
 from SPADE.augmentation import parse_kinds
 from SPADE.engine import config as settings
 from SPADE.engine.checkpoint import data_record
@@ -29,7 +28,7 @@ from SPADE.engine.config import RunSettings, WarmStart, check_batch, harmless, r
 from SPADE.engine.device import Ahead, pick, place, seed_everything
 from SPADE.engine.distributed import rank, start, world_size
 from SPADE.engine.images import colour_layouts, square_sheet, visible
-from SPADE.evaluation.scores import begin, flat_scores, record_in_training
+from SPADE.evaluation.scores import flat_scores, make_evaluation, record_in_training
 
 # The layers that see classes or score them, and the axis of their weights that counts these, for a warm start.
 CLASS_AXES = {r"generator\.heads\.\d+": 0, r"discriminator\.inputs\.\d+": 1}
@@ -160,7 +159,7 @@ def layout_domain(config, store, device) -> Domain:
     """Layouts: one-hot real ones, straight-through samples of generated ones."""
     reader = Reader(store["train"], config.seed, rank(), world_size())
     read = Ahead(lambda *batch: [reader.layouts(*batch)], device)
-    evaluation = begin(config, store, device, height=None)
+    evaluation = make_evaluation(config, store, device, height=None)
     num_classes = store.label_space.num_classes
 
     def real(images_seen, batch_size, resolution):

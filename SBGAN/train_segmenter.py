@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from datasets.errors import exit_on_user_error
 from datasets.packed import numbers_of_share, open_store, share_of
 from SBGAN import model as models
+from SBGAN.model import FINETUNE, LAYOUT_GAN, SEGMENTER
 from SBGAN.pairs import Mixture, from_model, from_split, open_folder
-from SBGAN.stages import FINETUNE, LAYOUT_GAN, SEGMENTER
 from SPADE.engine import config as settings
 from SPADE.engine import loop
 from SPADE.engine.checkpoint import check_store, data_record
@@ -29,7 +29,7 @@ from SPADE.engine.images import colour_layouts, sheet, spread_pairs
 from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.state import TrainingState, averaged_copy
 from SPADE.engine.step import Step, every, micro_batches
-from SPADE.evaluation.metrics import Evaluation, score_real_pairs, test_split
+from SPADE.evaluation.metrics import Evaluation, held_out_split, score_real_pairs
 from SPADE.evaluation.scores import flat_scores, record_in_training
 from SPADE.segmenter import ARCHITECTURES, SegmentationNetwork, segmenter_of
 
@@ -199,11 +199,11 @@ def run(config: SegmenterSettings) -> Path:
         with evaluating(state.shown("segmenter")):
             now = evaluation()
             row = score_real_pairs(now)
-        record_in_training({f"real pairs of {test_split(store)}": row}, state.images_seen, config, now)
+        record_in_training({f"real pairs of {held_out_split(store)}": row}, state.images_seen, config, now)
         return flat_scores(row, "score/")
 
     def pictures(step):
-        images, labels = spread_pairs(store[test_split(store)], 8)
+        images, labels = spread_pairs(store[held_out_split(store)], 8)
         with evaluating(state.shown("segmenter")):
             predicted = evaluation().segmenter.predict(images, device)
         colours = torch.from_numpy(store.label_space.colours)

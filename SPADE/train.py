@@ -27,7 +27,7 @@ from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.state import TrainingState, averaged_copy
 from SPADE.engine.step import adam, frozen, in_epochs, micro_batches
 from SPADE.evaluation.features import ImageScores
-from SPADE.evaluation.scores import begin, flat_scores, record_in_training, score_real_layouts
+from SPADE.evaluation.scores import flat_scores, make_evaluation, record_in_training, score_real_layouts
 from SPADE.losses import VGG19Features, Weights, discriminator_losses, generator_losses
 from SPADE.networks import (
     INTERPOLATIONS,
@@ -254,7 +254,7 @@ def run(config: SpadeSettings) -> Path:
     device = start(pick(config.device))
     check_compiler(config.compile, device)
     vgg = perceptual_network(config, device)
-    evaluation = begin(config, store, device, store.height) if config.evaluate_every else None
+    evaluation = make_evaluation(config, store, device, store.height) if config.evaluate_every else None
 
     def score(generator, images_seen):
         row = score_real_layouts(generator, evaluation)

@@ -42,7 +42,7 @@ class PageSettings:
 
 
 def check_free(address: str, port: int):
-    """Raises UserError where nobody can listen."""
+    """Raises UserError where a server could not listen at this address and port."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -56,7 +56,7 @@ def check_free(address: str, port: int):
 
 
 def password_for(address: str) -> str | None:
-    """None for this machine's own addresses; for others the environment's, or what is typed in."""
+    """None for this machine's own addresses; for others the environment's password, or one that is typed in."""
     if address in OWN_ADDRESSES:
         return None
     password = os.environ.get(PASSWORD) or (sys.stdin.isatty() and getpass.getpass(f"password for {address}: "))
@@ -69,7 +69,7 @@ def password_for(address: str) -> str | None:
 
 
 def find_checkpoint(config: PageSettings) -> str:
-    """The one that is named, or the newest of the demo's, or the small one that lies beside this code."""
+    """The checkpoint that --checkpoint names, else the demo's newest, else the small one beside this code."""
     if config.checkpoint:
         return config.checkpoint
     try:

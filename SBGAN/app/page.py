@@ -51,7 +51,7 @@ def canvas_of(studio: Studio) -> gr.HTML:
 
 
 def button(label: str, reason: str | None = None, **more) -> gr.Button:
-    """Grey where there is a reason."""
+    """A button; greyed out, with the reason in its label, where there is a reason why it cannot serve."""
     return gr.Button(f"{label} ({reason})" if reason else label, interactive=not reason, **more)
 
 
@@ -202,7 +202,7 @@ def make_page(studio: Studio, title: str) -> gr.Blocks:
 
 
 def remove(folder):
-    """Removes what a visitor saved, an hour after leaving."""
+    """Removes what a visitor saved; called by Gradio an hour after the visitor has left."""
     if folder is not None:
         shutil.rmtree(folder, ignore_errors=True)
 

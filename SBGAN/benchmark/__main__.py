@@ -61,7 +61,7 @@ def seconds(step, i: int, precision: str, device) -> float:
 
 
 class NoModules(contextlib.AbstractContextManager):
-    """Stands in place of the counter's record of which module runs, which does not bear torch.autograd.grad."""
+    """Replaces the counter's record of which module is running, which fails on torch.autograd.grad."""
 
     parents = ("Global",)
 
@@ -80,7 +80,7 @@ class Calls(TorchDispatchMode):
 
 
 def count_operations(step) -> tuple[int, int]:
-    """Multiplications and additions of a step's products, and calls of whatever operation."""
+    """Counts the multiplications and additions of a step's products, and its calls of any operation."""
     counter, calls = FlopCounterMode(display=False), Calls()
     counter.mod_tracker = NoModules()
     with as_written(), counter, calls:
@@ -89,7 +89,7 @@ def count_operations(step) -> tuple[int, int]:
 
 
 def count_launches(step, device) -> int | None:
-    """Launches of kernels in a step on a GPU."""
+    """Counts the kernels that a step launches on a GPU."""
     if device.type != "cuda":
         return None
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:

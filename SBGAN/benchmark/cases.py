@@ -69,7 +69,7 @@ WHOLE = [(1.0, [])]  # a batch in one part, which the losses have at hand
 
 @dataclass(frozen=True)
 class Sizes:
-    """Published widths by default."""
+    """Sizes of networks and batches; the defaults are the published widths."""
 
     store: str | None = setting(None, "packed data set, aspect 2, for its layouts and images; default drawn streets")
     height: int = setting(256, "of images; the width is twice that", at_least=1)

@@ -44,7 +44,7 @@ def check_file(path: Path, overwrite: bool, flag: str = "out"):
 
 @contextlib.contextmanager
 def replacing(path: Path):
-    """disk.replacing, with one sentence for what the system says against it."""
+    """As `datasets.files.replacing`; what the system says against writing becomes one sentence."""
     with disk.explained(path, REMEDY), disk.replacing(path) as temporary:
         yield temporary
 
@@ -59,14 +59,14 @@ def write_png(pixels: np.ndarray, path: Path, palette: np.ndarray | None = None)
 
 
 def walk_frames(model: Model, seeds, frames: int, style=None):
-    """uint8 [3,2*H,W] each: the layout above its image, through `model.walk`."""
+    """Yields the frames of `model.walk`, each a layout above its image: uint8 [3,2*H,W]."""
     colours = torch.from_numpy(model.label_space.colours)
     for layouts, images in model.walk(seeds, frames, style):
         yield from torch.cat([enlarge(colour_layouts(layouts, colours), *images.shape[2:]), images], 2)
 
 
 def save_animation(frames, path: Path, milliseconds: int = 60):
-    """WebP, which browsers and image viewers play, repeated for ever."""
+    """Writes frames as an animated WebP that repeats for ever; browsers and image viewers play it."""
     pictures = [Image.fromarray(frame.permute(1, 2, 0).contiguous().numpy()) for frame in frames]
     with replacing(path) as temporary:
         options = dict(save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0, quality=90)
@@ -126,7 +126,7 @@ def first_raw_ids(space) -> np.ndarray | None:
 
 
 def write_plain(files: Files, name: str, labels, image):
-    """`images`, `layouts`, `colours` and `raw_ids`; each but the image can be given back by --layouts."""
+    """Writes `images`, `layouts`, `colours` and `raw_ids`; --layouts can read each of them but the images."""
     colours, place = files.colours, f"{name}.png"
     files.png(image, "images", place)
     files.png(labels, "layouts", place, palette=colours)
@@ -139,7 +139,7 @@ def write_plain(files: Files, name: str, labels, image):
 
 
 def write_cityscapes(files: Files, name: str, labels, image):
-    """Cityscapes' folders and names, of a city called `generated`; its train ids where the table is one of its own."""
+    """Writes Cityscapes' folders and names, of a city called `generated`; its own train ids where the table is its."""
     stem = f"generated_{name.replace('_', '-').replace('/', '-')}_000000"
     files.png(image, "leftImg8bit", "train", "generated", f"{stem}_leftImg8bit.png")
     raw_ids = files.raw_ids[labels]
@@ -152,7 +152,7 @@ def write_cityscapes(files: Files, name: str, labels, image):
 
 
 def write_mmseg(files: Files, name: str, labels, image):
-    """mmsegmentation's `images` and `annotations`, of train ids."""
+    """Writes mmsegmentation's folders: `images`, and `annotations` of train ids."""
     files.png(image, "images", "training", f"{name}.png")
     files.png(to_train_on(labels, files.space), "annotations", "training", f"{name}.png", palette=files.colours)
 
@@ -227,7 +227,7 @@ def nearest_colours(rgb: np.ndarray, colours: np.ndarray) -> tuple[np.ndarray, i
 def shows_classes(indices, palette, label_space, kind: str) -> bool:
     """Does a file with a palette say classes by its colours, as drawing programs do, and not by its indices?
 
-    All its colours are of the table, and not merely there for show over ids.
+    Yes, if all its colours are in the table and do not just display the classes that the indices say.
     """
     for_show = True
     for i in np.unique(indices).tolist():

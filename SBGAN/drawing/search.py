@@ -29,7 +29,7 @@ LATENT_RATE, FEATURE_RATE = 0.1, 0.05  # of Adam; both move what has mean square
 
 @dataclass(frozen=True)
 class Found:
-    """The cheapest that a search has met."""
+    """The cheapest layouts that a search has met so far."""
 
     log_probabilities: torch.Tensor  # [N,C,h,w]
     cost: torch.Tensor  # [N]
@@ -40,7 +40,7 @@ class Found:
         return argmax(self.log_probabilities).cpu()
 
     def or_cheaper(self, other: "Found") -> "Found":
-        """The cheaper of both for each row."""
+        """Takes the cheaper of both, row by row."""
         rows = other.cost < self.cost
         return Found(
             torch.where(rows[:, None, None, None], other.log_probabilities, self.log_probabilities),
@@ -50,7 +50,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Scores:
-    """Latents -> what arg-max makes layouts of, as log-probabilities."""
+    """Function of latents: the log-probabilities whose arg-max is the layout."""
 
     generator: LayoutGenerator
     class_offsets: torch.Tensor | None = None  # [C], added to the classes' log-probabilities: see `share_offsets`
@@ -72,7 +72,7 @@ class Scores:
 
 
 def unmoved_features(generator, num: int, blocks: int) -> list:
-    """Zeros like the features after each of the first blocks."""
+    """Offsets of 0 for the features after each of the first blocks."""
     aspect = generator.arguments["aspect"]
     biases = [block.conv2.bias for block in generator.blocks[:blocks]]
     return [bias.new_zeros(num, len(bias), 4 << i, aspect * 4 << i) for i, bias in enumerate(biases)]
@@ -84,7 +84,7 @@ def on_sphere(z):
 
 
 def best_starts(scores: Scores, cost, targets, seeds, starts: int, told=None):
-    """The cheapest of so many latents of its seed for each target, [N,D]. told: see `Scores`."""
+    """For each target the cheapest of so many latents that are drawn from its seed, [N,D]. told: see `Scores`."""
     numbers = [(seed * starts + i) % 2**63 for seed in seeds for i in range(starts)]
     z = latents(numbers, scores.generator.latent_dim, targets.device)
     each = torch.arange(len(seeds), device=z.device).repeat_interleave(starts)  # the target of each
@@ -138,7 +138,7 @@ def search(
 def fixed_counts(layouts, fixed, num_classes: int, rows: int, columns: int):
     """Counts the fixed pixels of each class that fall on each pixel of a coarser layout, float [N,C,rows,columns].
 
-    layouts: train ids uint8 [N,1,H,W]; fixed: bool [N,1,H,W]. Which pixel falls where is that of nearest resizing.
+    layouts: train ids uint8 [N,1,H,W]; fixed: bool [N,1,H,W]. Pixels fall where nearest resizing takes them.
     """
     n, _, height, width = layouts.shape
     row = torch.arange(height, device=layouts.device) * rows // height
@@ -165,7 +165,7 @@ def misplaced(log_probabilities, wished):
 
 
 def complete(scores: Scores, layout, fixed, seeds, steps: int):
-    """Layouts that keep the fixed pixels and are likely elsewhere: uint8 [N,1,H,W]; float [N], see `agreement`.
+    """Layouts that keep the fixed pixels and are likely elsewhere, uint8 [N,1,H,W]; and their `agreement`, float [N].
 
     layout: train ids uint8 [1,1,H,W], whatever they are where fixed, bool [1,1,H,W], is False.
     """
@@ -181,7 +181,7 @@ def complete(scores: Scores, layout, fixed, seeds, steps: int):
 
 
 def matching(scores: Scores, layouts, fixed, seeds, steps: int):
-    """Draws what is most like each of uint8 [N,1,H,W] where it is fixed, bool [N,1,H,W]."""
+    """Draws what is most like each of the layouts uint8 [N,1,H,W] at its fixed pixels, bool [N,1,H,W]."""
     arguments = scores.generator.arguments
     classes, rows, aspect = (arguments[key] for key in ("out_channels", "max_resolution", "aspect"))
     counts = fixed_counts(layouts, fixed, classes, rows, rows * aspect)  # [N,C,h,w]
@@ -191,14 +191,14 @@ def matching(scores: Scores, layouts, fixed, seeds, steps: int):
 
 
 def agreement(drawn, layouts, fixed):
-    """Share of the fixed pixels that have their class, float [N]."""
+    """Share of the fixed pixels at which what was drawn has the layout's class, float [N]."""
     return ((drawn == layouts) & fixed).sum((1, 2, 3)) / fixed.sum((1, 2, 3))
 
 
 def with_shares(scores: Scores, wished, seeds, steps: int):
-    """Layouts uint8 [N,1,h,w], one for each seed, whose classes have nearly the shares wished, see `misplaced`, [C].
+    """Layouts uint8 [N,1,h,w], one for each seed, whose classes have nearly the wished shares [C] (see `misplaced`).
 
-    A generator that is told shares is told these; where any will do, what its latents draw.
+    A generator that is told shares is told these, and for classes that nobody wishes for, shares that its latents draw.
     """
     generator = scores.generator
     wished = wished.to(next(generator.parameters()).device).expand(len(seeds), -1)  # [N,C]
@@ -208,7 +208,7 @@ def with_shares(scores: Scores, wished, seeds, steps: int):
 
 
 def with_the_rest(wished, drawn):
-    """Wishes [N,C] filled up where they are NaN, which is any share: what is left is divided as in `drawn` [N,C]."""
+    """Fills wishes [N,C] up where they are NaN, which is any share: what is left is divided as in `drawn` [N,C]."""
     free = wished.isnan()
     rest = torch.where(free, drawn, 0.0)
     left = (1 - wished.nan_to_num().sum(1, keepdim=True)).clamp_min(0)

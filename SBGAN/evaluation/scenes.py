@@ -39,7 +39,7 @@ def score_scenes(layout_generator, spade_generator, evaluation: Evaluation) -> d
 
 
 def score_sets(score, sets: int, evaluation: Evaluation) -> tuple[dict, dict | None]:
-    """The mean row of so many sets of samples, each upon the seeds that follow the last one's; the first set's samples.
+    """Scores so many sets of samples, each from the seeds that follow the set before: (mean row, first set's samples).
 
     score: evaluation -> row, samples.
     """
@@ -75,7 +75,7 @@ PROTOCOL = (
 
 
 def imagenet_inception(path, device):
-    """Images float [n,3,H,W] in [-1,1] -> float [n,2048], as the released code calls it. path: None for the cache."""
+    """The released code's features: images float [n,3,H,W] in [-1,1] -> float [n,2048]. path: None for the cache."""
     url = torchvision.models.Inception_V3_Weights.IMAGENET1K_V1.url
     without = "leave --fid_released out"
     from_first(find_weights, url, path, without)  # the other processes find what is downloaded here
@@ -96,7 +96,7 @@ def imagenet_inception(path, device):
 
 
 def soft_scenes(model):
-    """Function of seeds: images float [N,3,h,w] in [-1,1] of soft layouts; of the RGB baseline, its images."""
+    """The function seeds -> images float [N,3,h,w] in [-1,1], of soft layouts or, for the RGB baseline, of its own."""
     generator, spade = model.image_generator or model.layout_generator, model.spade_generator
 
     def images(z, style):
@@ -115,7 +115,7 @@ def soft_scenes(model):
 
 @torch.no_grad()
 def fid_released(draw, inception, evaluation: Evaluation) -> float:
-    """draw: seeds -> images float [N,3,h,w] in [-1,1]; inception: as of `imagenet_inception`."""
+    """The published table's Frechet distance. draw: of `soft_scenes`; inception: of `imagenet_inception`."""
     split = evaluation.store[evaluation.store.reference]
     flips = torch.Generator().manual_seed(evaluation.seed)
     flipped = torch.rand(min(evaluation.num, len(split)), generator=flips) < 0.5
@@ -134,7 +134,7 @@ def fid_released(draw, inception, evaluation: Evaluation) -> float:
 
 
 def add_fid_released(row: dict, model, inception, evaluation: Evaluation):
-    """Adds it to the row of scores, or the reason why not."""
+    """Adds `fid_released` to the row of scores, or the reason why it is left out."""
     real = len(evaluation.store[evaluation.store.reference])
     if real < 2:
         row["fid_released_left_out"] = f"it needs at least 2 images on each side, found {real}"
@@ -172,7 +172,7 @@ def class_shares(real, generated, names) -> dict:
 
 
 def _classes_that_occur(real, generated):
-    """Classes above the highest that occurs would add columns of zeros, which add nothing to the distance."""
+    """How many classes to count: those above the highest that occurs would add zeros alone, and no distance."""
     return 1 + max(int(real.max()), int(generated.max()))
 
 

@@ -32,7 +32,7 @@ def height_of(released: dict) -> int:
 
 
 def finest_is_trained(generator: dict) -> bool:
-    """Biases begin at 0 and move with the first step."""
+    """Was the finest block ever trained? Biases begin at 0 and move with the first step."""
     finest = f"blocks.{blocks_of(generator) - 1}."
     return any(t.any() for key, t in generator.items() if key.startswith(finest) and key.endswith(".bias"))
 

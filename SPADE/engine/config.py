@@ -14,9 +14,10 @@ from SPADE.engine.distributed import launched_processes
 
 
 def setting(default=dataclasses.MISSING, help="", choices=None, harmless=False, also=(), **limits):
-    """A field of a settings dataclass; without a default the flag is required.
+    """A field of a settings dataclass; without a default its flag is required.
 
-    also: other names of the flag; limits: of a number, the arguments of `Range`.
+    harmless: may it change when a run is continued? also: other names of the flag; limits: arguments of `Range`, for a
+    number.
     """
     metadata = {"help": help, "choices": choices, "harmless": harmless, "also": also, "range": Range(**limits)}
     return dataclasses.field(default=default, metadata=metadata)

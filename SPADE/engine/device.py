@@ -38,10 +38,10 @@ def pick(name: str | None = None) -> torch.device:
 
 
 def keep_freed_memory():
-    """Has glibc keep large blocks when they are freed, instead of giving them back and fetching them anew.
+    """Lets glibc keep large blocks that are freed, instead of returning them to the system and asking for new ones.
 
-    The system hands memory out page by page, each filled with zeros first: on a CPU that took a fifth of a step. For
-    the whole process, so programs do it and libraries do not.
+    The system hands memory out page by page, each filled with zeros first: on a CPU that took a fifth of a step. It
+    holds for the whole process, so programs call it and library functions do not.
     """
     mmap_max, trim_threshold = -4, -1  # M_MMAP_MAX and M_TRIM_THRESHOLD of malloc.h
     with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
@@ -56,22 +56,22 @@ def place(network: torch.nn.Module, device) -> torch.nn.Module:
 
 
 def to_device(tensor: torch.Tensor, device) -> torch.Tensor:
-    """Moves to a GPU by way of pinned memory: from any other the host would wait until all queued work is done."""
+    """Moves to a GPU by way of pinned memory: a copy from other memory would wait until all queued work is done."""
     if torch.device(device).type == "cuda":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
 
 
 class Ahead:
-    """Reads batches onto the device, each while the step before it is made: a step finds its own there.
+    """Reads batches onto the device, each while the step before it is made, so that a step finds its batch there.
 
-    read: (images seen, batch size, ...) -> tensors on the CPU. It is a function of these alone, so that a run that goes
-    on sees what it would have seen; what was read too early is read again when it is its turn.
+    read: (images seen, batch size, ...) -> tensors on the CPU, a function of these alone: a run that is continued sees
+    what it would have seen. A batch that was read ahead but is not the one asked for next is dropped.
     """
 
     def __init__(self, read, device):
         self.read, self.device = read, torch.device(device)
-        self.thread = ThreadPoolExecutor(1)  # of one, so that a reader need not bear two
+        self.thread = ThreadPoolExecutor(1)  # one thread: a reader need not be safe for two
         self.stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
         self.expected, self.coming = None, None
 
@@ -106,13 +106,13 @@ def seed_everything(seed: int):
 
 
 def seed_step(seed: int, images_seen: int, rank: int = 0):
-    """Makes all noise of a step a function of these three numbers: nothing has to be saved to draw it again."""
+    """Makes all noise of a step a function of these three numbers, so that no random state has to be saved."""
     digest = hashlib.sha256(f"{seed} {images_seen} {rank}".encode()).digest()
     torch.manual_seed(int.from_bytes(digest[:8], "little", signed=True))
 
 
 def set_precision(name: str, device: torch.device):
-    """Chooses for the whole process, TF32 being a property of PyTorch's back ends. Says what the device cannot do."""
+    """Sets the format of products for the whole process (TF32 is a global switch); says what the device cannot do."""
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = name == "tf32"
     if name == "tf32" and device.type != "cuda":
         print(f"--precision tf32 is a format of GPUs: on this {device.type} all stays float32", flush=True)
@@ -132,7 +132,7 @@ def widened(x: torch.Tensor) -> torch.Tensor:
 
 @contextlib.contextmanager
 def deterministic(wanted: bool):
-    """Has PyTorch take deterministic kernels inside: on a GPU some others add in an order of their own.
+    """Inside, if wanted, PyTorch takes deterministic kernels; on a GPU some of the others add in a varying order.
 
     The same command then gives the same bits. Where there is no such kernel PyTorch warns, naming the operation.
     """
@@ -152,8 +152,8 @@ def deterministic(wanted: bool):
 
 @contextlib.contextmanager
 def evaluating(*networks):
-    """Evaluation mode without gradients inside, and networks as they are written (see `compilation`); afterwards every
-    submodule is in the mode that it had before."""
+    """Inside, evaluation mode without gradients, networks run as they are written (see `compilation`); afterwards every
+    submodule is back in the mode that it had."""
     modes = [(module, module.training) for network in networks for module in network.modules()]
     for network in networks:
         network.eval()

@@ -19,7 +19,7 @@ import torch.distributed as dist
 
 from datasets.errors import UserError
 
-BATCH = 16  # rows that are computed at once of what is shared out
+BATCH = 16  # rows that `shared_out` computes at once
 # Process 0 may be busy with scores for longer than NCCL's ten minutes; who dies or hangs is found by `together`.
 TIMEOUT = timedelta(hours=2)
 LAUNCH = "start several processes by torchrun, or unset WORLD_SIZE for one"
@@ -48,7 +48,7 @@ def environment_number(name: str, at_least: int = 0) -> int:
 
 
 def start(device: torch.device) -> torch.device:
-    """A program begins: joins the group that torchrun's environment describes; returns this process's device."""
+    """Joins the group of processes that torchrun's environment describes, if any; returns this process's device."""
     if launched_processes() == 1:
         return device
     if device.type == "cuda":
@@ -79,7 +79,7 @@ def world_size() -> int:
 
 
 def broadcast(*networks):
-    """Parameters and buffers of process 0 to all."""
+    """Copies the parameters and buffers of process 0 to all processes."""
     if world_size() > 1:
         for network in networks:
             for tensor in (*network.parameters(), *network.buffers()):
@@ -87,7 +87,7 @@ def broadcast(*networks):
 
 
 def total(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor, which is overwritten by its sum over the processes."""
+    """Sums the tensor over the processes, in place; returns it."""
     if world_size() > 1:
         with waiting_for_others():
             dist.all_reduce(tensor)
@@ -106,7 +106,7 @@ def average_gradients(gradients: list, report):
 
 
 def from_first(function, *arguments):
-    """The function's result on process 0, or the UserError that it raises there, on every process."""
+    """Calls the function on process 0; returns its result, or raises the UserError that it raised, on every process."""
     if world_size() == 1:
         return function(*arguments)
     outcome = [None, None]
@@ -123,11 +123,11 @@ def from_first(function, *arguments):
 
 
 def shared_out(function, num: int) -> dict | None:
-    """The rows of range(num), computed in batches that are dealt out to the processes: {name: rows [num,...]} on
+    """Computes rows for range(num) in batches that are dealt out to the processes; returns {name: rows [num,...]} on
     process 0, None on the others.
 
-    function: range of at most BATCH numbers -> {name: rows, a tensor on the CPU}. It sees the same batches for any
-    number of processes, so that the rows are the same to the bit.
+    function: range of at most BATCH numbers -> {name: rows, a tensor on the CPU}. The batches are the same for any
+    number of processes, and so the rows are the same to the bit.
     """
     batches = [range(i, min(i + BATCH, num)) for i in range(0, num, BATCH)]
     mine = [function(numbers) for numbers in batches[rank() :: world_size()]]
@@ -153,6 +153,8 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequest:
+    """The signals that this process has received, and the one that all processes stop for."""
+
     def __init__(self):
         self.received = [0, 0]  # SIGTERMs and SIGINTs that this process got
         self.signal = None  # that all processes agree to stop for
@@ -165,20 +167,20 @@ class StopRequest:
         print(f"\n{name}: finishing this step, then saving{again}", file=sys.stderr, flush=True)
 
     def agree(self):
-        """Lets all processes, which call it together, stop for a signal that any one of them got."""
+        """Called by all processes together: they all stop for a signal that any of them has received."""
         for number, count in zip(SIGNALS, total(torch.tensor(self.received)).tolist(), strict=True):
             if count and self.signal is None:
                 self.signal = number
 
     def leave(self):
-        """Ends this process after the checkpoint, when all have come so far."""
+        """Ends this process, once all have come here; called after the checkpoint."""
         barrier()  # torchrun ends the others, process 0 at its writing, as soon as one has left
         sys.exit(128 + self.signal)
 
 
 @contextlib.contextmanager
 def stop_requests():
-    """Takes note, inside, of the first of these signals and no more."""
+    """Inside, these signals end nothing: they are noted in the StopRequest that it yields."""
     stop = StopRequest()
     if threading.current_thread() is not threading.main_thread():  # where Python lets nobody handle signals
         yield stop
@@ -191,20 +193,20 @@ def stop_requests():
             signal.signal(number, handler)
 
 
-# --- Processes of one run look after one another: when one dies or hangs, the others end and say which it was ---
+# --- Processes of one run watch one another: when one dies or hangs, the others end and say which it was ---
 #
-# A thread of each process writes to the store that they share, every second, how far its main thread is; and reads what
-# the others write. Nobody may be silent for SILENCE seconds, nor take PATIENCE seconds for a step (or four times the
-# longest so far). What lies between steps (evaluation, pictures, checkpoints) may take as long as it likes.
+# Every second a thread of each process writes to the store that they share how far its main thread has come, and reads
+# what the others wrote. No process may be silent for SILENCE seconds, nor take more than PATIENCE seconds for a step
+# (or four times its longest so far). What lies between steps (evaluation, pictures, checkpoints) may take any time.
 
 SILENCE, PATIENCE, FIRST_STEPS = 15, 40, 3  # the first steps may take ten minutes: kernels are chosen and compiled
-waiting = threading.Event()  # this process's main thread waits for the others
+waiting = threading.Event()  # set while this process's main thread waits for the others
 steps = {"begun": 0, "since": None, "longest": 0.0}  # of this process's main thread
 
 
 @contextlib.contextmanager
 def watched_step():
-    """Tells the other processes how long the step inside takes."""
+    """Times the step inside, for the other processes to see."""
     steps["begun"] += 1
     steps["since"] = time.monotonic()
     try:
@@ -217,7 +219,7 @@ def watched_step():
 
 @contextlib.contextmanager
 def waiting_for_others():
-    """Excuses what may block inside because another process is late: that is not this one's fault."""
+    """Marks what may block inside only because another process is late, so that nobody takes this one for hung."""
     waiting.set()
     try:
         yield
@@ -241,12 +243,14 @@ def verdict(report: dict, silent: int, patience: int = PATIENCE) -> str | None:
 
 
 class Watch(threading.Thread):
+    """Publishes every second how far this process is, and ends it when another one is dead or hangs."""
+
     def __init__(self, rank: int, world_size: int, store, patience: int):
         super().__init__(daemon=True)
         self.patience = patience
         self.rank, self.peers, self.store = rank, [r for r in range(world_size) if r != rank], store
         self.left, self.beats = "", 0
-        self.heard = dict.fromkeys(self.peers, (None, 0))  # their last report, and for how many rounds it is the last
+        self.heard = dict.fromkeys(self.peers, (None, 0))  # last report, rounds without a newer one
         self.unanswered = 0  # seconds since the store answered
         self.over = threading.Event()
         self.store_watch = threading.Thread(target=self.look_at_store, daemon=True)
@@ -266,13 +270,13 @@ class Watch(threading.Thread):
             self.over.wait(1)
 
     def stop(self):
-        """Ends both threads: one that is in a call of the store when the interpreter goes would abort the process."""
+        """Ends both threads: one that is still calling the store when the interpreter exits would abort the process."""
         self.over.set()
         self.join()
         self.store_watch.join()
 
     def look_at_store(self):
-        """Counts how long the store is silent: where what keeps it is cut off, asking it neither returns nor raises."""
+        """Counts for how long the store is silent: with its keeper cut off, a call neither returns nor raises."""
         while self.is_alive():
             self.join(1)
             self.unanswered += 1
@@ -307,7 +311,7 @@ class Watch(threading.Thread):
 
 
 def keeper() -> str:
-    """Names the keeper of the store: torchrun, where it started the processes, else process 0."""
+    """Names, in words, who keeps the store: torchrun, if it started the processes, else process 0."""
     where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
     launched = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     return f"{'the torchrun of process 0' if launched else 'process 0'}, which keeps the store of all at {where},"
@@ -320,7 +324,7 @@ def end_process(message):
 
 @contextlib.contextmanager
 def together(patience: int = PATIENCE):
-    """Has the processes watch one another inside; patience: see `verdict`. With one process nothing happens."""
+    """Inside, the processes watch one another; patience: see `verdict`. With one process nothing happens."""
     if not dist.is_initialized():
         yield
         return
@@ -337,7 +341,7 @@ def together(patience: int = PATIENCE):
             time.sleep(2 * SILENCE)
         watch.stop()
         watch.left = "done" if isinstance(error, SystemExit) else f"{type(error).__name__}: {error}"
-        with contextlib.suppress(RuntimeError):  # who keeps the store may have left
+        with contextlib.suppress(RuntimeError):  # the store may be gone already
             watch.publish()
         raise
     watch.stop()

@@ -82,6 +82,20 @@ def latents(seeds, dim: int, device) -> torch.Tensor:
     return torch.stack(rows).to(device)
 
 
+def slerp(a, b, share: float):
+    """Spherical interpolation of two vectors, share 0 -> a, 1 -> b: latents keep the length that training knows."""
+    angle = torch.acos((a @ b / (a.norm() * b.norm())).clamp(-1, 1))
+    if angle < 1e-4:
+        return (1 - share) * a + share * b
+    return (torch.sin((1 - share) * angle) * a + torch.sin(share * angle) * b) / torch.sin(angle)
+
+
+def closed_walk(points, frames: int):
+    """points [K,D] -> [K*frames,D]: from each point to the next, and from the last back to the first."""
+    following = torch.cat([points[1:], points[:1]])
+    return torch.stack([slerp(a, b, i / frames) for a, b in zip(points, following, strict=True) for i in range(frames)])
+
+
 def in_batches(draw, *inputs):
     """draw(*rows) of all rows of `inputs`, tensors [N,...] on one device (or None), computed in batches of one shape.
 

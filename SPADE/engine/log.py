@@ -17,10 +17,10 @@ from SPADE.engine.distributed import rank
 
 
 class EventFile:
-    """An event file of tensorboardX in which everything is as soon as it has been added.
+    """An event file of tensorboardX that holds everything as soon as it has been added.
 
-    Its SummaryWriter leaves that to a thread and a queue: what is queued is lost when the process is killed, and where
-    the disk is full the thread dies, and the training waits for it for ever.
+    tensorboardX's SummaryWriter writes from a queue in a thread of its own: what is queued is lost when the process is
+    killed, and when the disk is full the thread dies and the training waits for it for ever.
     """
 
     def __init__(self, folder: Path, suffix: str, purge_from: int | None = None):

@@ -54,9 +54,9 @@ def lock(folder: Path):
 
 
 class RunFolder:
-    """Reads and writes on process 0. Opening it reads the newest whole checkpoint, if there is one.
+    """Reads and writes a run's folder, on process 0 alone. Opening it reads the newest whole checkpoint, if any.
 
-    The run is this process's alone from its opening to the end of a `with`, at the latest to the end of the process.
+    From then on no other process can work on the run, until the `with` block ends, or at the latest the process.
     """
 
     def __init__(self, config: RunSettings, prefix: str, stage: str):
@@ -99,7 +99,7 @@ class RunFolder:
             self.locks.pop().close()
 
     def start_warm(self, state: TrainingState, class_axes: dict[str, int]):
-        """Puts what fits of the model that the run begins from, if there is one. class_axes: see `state.take`."""
+        """Copies what fits of the model that the run begins from, if there is one. class_axes: see `state.take`."""
         if self.source:
             report = take(state, self.source, class_names(self.data), class_axes)
             self.source = None  # its memory
@@ -107,7 +107,7 @@ class RunFolder:
                 print(*report, sep="\n  ", flush=True)
 
     def restore(self, state: TrainingState, total: int) -> bool:
-        """Puts what was saved into the state. False, and a line that says so, if the training is finished."""
+        """Puts what was saved into the state. Returns False, and prints a line, if the training is finished."""
         if self.saved:
             state.restore(self.saved.content)
             self.saved = None  # its memory

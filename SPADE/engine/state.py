@@ -1,7 +1,7 @@
-"""Everything that training changes, to and from a checkpoint; buffers beside weights; and warm starts.
+"""The state of a training, as a checkpoint saves and restores it; moving averages of weights; buffers; warm starts.
 
-Random states are no part of it: see `seed_step`. Averages of weights are exponential moving ones: what is evaluated and
-sampled from (Yazıcı et al., *The Unusual Effectiveness of Averaging in GAN Training*, ICLR 2019).
+Random states are not part of it: see `seed_step`. The averages are exponential moving ones, and are what is evaluated
+and sampled from (Yazıcı et al., *The Unusual Effectiveness of Averaging in GAN Training*, ICLR 2019).
 """
 
 import copy
@@ -33,16 +33,16 @@ class TrainingState:
         return self.averages.get(name, self.networks.get(name))
 
     def average(self, images: int, images_seen: int, half_life: float):
-        """Has the averages follow a step on `images`, the last of `images_seen` their networks were trained on."""
+        """Moves the averages towards their networks, after a step on the last `images` of the `images_seen`."""
         for name, average in self.averages.items():
             keep = average_decay(images, images_seen + self.inherited.get(name, 0), half_life)
             update_average(average, self.networks[name], keep)
 
     def inherit(self, stages: dict[str, tuple[str, dict]]) -> list[str]:
-        """Takes over what other trainings left of these networks beside their weights: averages with their count of
-        images, and moments. Returns the names of what was not there and begins anew.
+        """Takes over what earlier trainings saved of these networks beside their last weights: averages, with their
+        count of images, and optimisers' moments. Returns the names of what was missing and so begins anew.
 
-        stages: network -> (its name there, content of that training's checkpoint).
+        stages: network -> (its name in that training, the content of that training's checkpoint).
         """
         anew = []
         for name, (there, content) in stages.items():
@@ -81,7 +81,7 @@ class TrainingState:
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(content["optimizers"][name])
         self.images_seen = content["images_seen"]
-        self.inherited.update(content.get("inherited", {}))  # checkpoints of before have none
+        self.inherited.update(content.get("inherited", {}))  # older checkpoints have no such entry
         self.skipped.update(content["skipped"])
 
 
@@ -91,7 +91,7 @@ def averaged_copy(network: torch.nn.Module) -> torch.nn.Module:
 
 
 def average_decay(images: int, images_seen: int, half_life: float) -> float:
-    """Weight of the old average after a step on `images`: 1/2 to the share of the half-life that they are."""
+    """The weight that the old average keeps after a step on so many images: 0.5 ** (images / half-life)."""
     half_life = min(half_life, RAMP_UP * images_seen)
     return 0.5 ** (images / half_life) if half_life > 0 else 0.0
 
@@ -112,16 +112,19 @@ def update_average(average: torch.nn.Module, network: torch.nn.Module, keep: flo
         layer.iterate()
 
 
-# --- Buffers, as those who keep, rewind or average networks must see them ---
+# --- Buffers: which of them are averaged, iterated, or put back after a step that is not made ---
 
 
 class Iterative(nn.Module):
-    """Base of layers with estimates that each forward pass in training improves by an iteration, as spectral norm's."""
+    """Base of layers whose buffers hold estimates that each forward pass in training improves by an iteration.
+
+    Spectral normalisation's singular vectors are such estimates.
+    """
 
     estimates: tuple[str, ...]  # names of the buffers that hold them
 
     def iterate(self):
-        """One iteration for the weights as they are."""
+        """Improves the estimates by one iteration, for the current weights."""
         raise NotImplementedError
 
 
@@ -138,7 +141,7 @@ def split_buffers(network: nn.Module) -> tuple[list, list]:
 
 
 class Buffers:
-    """All buffers of some networks as one tensor, so that they are kept and put back by one operation."""
+    """All buffers of some networks as views of one tensor, so that one operation saves or restores all of them."""
 
     def __init__(self, networks):
         networks = list(networks)
@@ -150,28 +153,34 @@ class Buffers:
         self.all = torch.cat([buffer.flatten() for buffer in [*buffers, torch.empty(0, device=device)]])
         for buffer, view in zip(buffers, self.all.split([b.numel() for b in buffers]), strict=True):
             buffer.set_(view.view_as(buffer))
-        self.good = self.all.clone()  # as the last good descent left them
+        self.good = self.all.clone()  # the values that the last good descent left
 
     def rewind_estimates(self):
-        """Has them as the last good descent left them: one iteration for each step, not for each part of its batch."""
+        """Puts the estimates back to what the last good descent left, before another part of the same batch.
+
+        A batch in parts then makes one iteration, as a whole one does, not one for each part.
+        """
         self.all[self.estimates_from :] = self.good[self.estimates_from :]
 
     def keep_unless(self, bad):
-        """bad: bool [], on the device. Forward passes have written buffers; after a bad one they are put back."""
+        """Keeps what a descent's forward passes wrote to the buffers, or puts the last good values back if it was bad.
+
+        bad: bool [], on the device.
+        """
         self.good = torch.where(bad, self.good, self.all)
         self.all.copy_(self.good)
 
 
-# --- Warm start: a training begins with what fits of a trained model, of other data, other classes or other sizes ---
+# --- Warm start: a training begins with what fits of a model that was trained on other data, classes or sizes ---
 #
-# A layer is taken whole where its tensors have the shapes of the new one's. Layers that see or give classes are taken
-# class by class, matched by name; classes that the trained model does not know begin anew, as do layers that do not
-# fit.
+# A layer is taken whole where its tensors have the shapes of the new one's. Layers that take in classes or score them
+# are taken class by class, matched by name. Classes that the trained model does not know begin anew, and so do layers
+# that do not fit.
 
 
 @dataclass(frozen=True)
 class Source:
-    """A trained model that is begun from."""
+    """A trained model that another training begins from."""
 
     path: str
     images_seen: int
@@ -180,7 +189,7 @@ class Source:
 
 
 def read_source(path: str, stage: str) -> Source:
-    """A checkpoint of the same stage. Raises UserError."""
+    """Reads a checkpoint of the same stage. Raises UserError."""
     content = checkpoint.load(Path(path), stage)
     return Source(path, content.get("images_seen", 0), content["networks"], class_names(content["data"]))
 
@@ -221,7 +230,10 @@ def same_but_for(axis, mine, theirs) -> bool:
 
 
 def take_layer(mine: dict, theirs: dict, axis: int | None, here: list[str], there: list[str]) -> str | None:
-    """Copies one layer's tensors; returns why not, or None. axis: the one that counts classes, None if none does."""
+    """Copies the tensors of one layer. Returns None, or the reason why nothing was copied.
+
+    axis: the one that counts classes; None where none does.
+    """
     copies = []
     for leaf, tensor in mine.items():
         other, counts_classes = theirs.get(leaf), False
@@ -247,18 +259,21 @@ def take_layer(mine: dict, theirs: dict, axis: int | None, here: list[str], ther
 
 
 def group_of(layer: str) -> str:
-    """The part of a network that a layer is reported with: ups.1.norm_0.shared -> ups.1, head.conv_0 -> head."""
+    """The part of the network under which a layer is reported: ups.1.norm_0.shared -> ups.1, head.conv_0 -> head."""
     return re.match(r"[^.]*(\.\d+)?", layer)[0]
 
 
 def differing_settings(here: dict, there: dict) -> list[str]:
-    """Names arguments that differ, those that no shape shows among them, such as strides."""
+    """Describes the constructor arguments that differ, also those that no tensor's shape shows, such as strides."""
     return [f"{key} {here[key]} here, {there.get(key)} there" for key in here if here[key] != there.get(key)]
 
 
 @torch.no_grad()
 def take_network(name: str, network, entry: dict, pairing, class_axes: dict[str, int]) -> tuple[int, list[str]]:
-    """(number of layers taken, report) of one network; entry: its record there; pairing: class names here and there."""
+    """Copies what fits into one network; returns the number of layers taken, and a report.
+
+    entry: the trained network's record; pairing: class names of the new model, and of the trained one.
+    """
     theirs, taken, faults = layers_of(entry["state"]), defaultdict(int), defaultdict(list)
     for layer, tensors in layers_of(network.state_dict()).items():
         axis = next((axis for pattern, axis in class_axes.items() if re.fullmatch(pattern, f"{name}.{layer}")), None)
@@ -280,11 +295,11 @@ def take_network(name: str, network, entry: dict, pairing, class_axes: dict[str,
 
 
 def take(state: TrainingState, source: Source, here: list[str], class_axes: dict[str, int]) -> list[str]:
-    """Puts what fits into the networks, and what these then are into their averages; returns a report, line by line.
+    """Copies what fits into the networks, and then the networks into their averages; returns a report, line by line.
 
-    The last weights are taken, not the averages: a critic knows the last generator. Optimisers begin anew.
-    here: the classes' names; class_axes: regular expression of NETWORK.LAYER -> the axis of its tensors that counts
-    classes. Raises UserError where nothing fits.
+    The last weights are taken, not the averages, since the critic was trained against the last generator. Optimisers
+    begin anew. here: names of the new model's classes; class_axes: regular expression of NETWORK.LAYER -> the axis of
+    its tensors that counts classes. Raises UserError where nothing fits.
     """
     lines = [f"beginning from {source.path}, {source.images_seen} images seen"]
     if class_axes and here != source.classes:

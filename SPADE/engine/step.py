@@ -1,7 +1,7 @@
-"""One step: what is due at it, how the optimisers make it, and who judges it.
+"""One training step: what is due at it, how the optimisers make it, and the guard that may leave it out.
 
-What is due is a pure function of the images seen before it. The guard leaves out a step that is not finite; before the
-first, one is rehearsed for the memory that it takes.
+What is due is a pure function of the images seen before it. The guard leaves out a step whose losses or gradients are
+not finite. Before the first step, one is rehearsed to measure the memory that it takes.
 """
 
 import contextlib
@@ -25,10 +25,10 @@ class Step:
     batch_size: int  # over all processes
     number: int  # steps made when this one has been made
     rates: dict[str, float]  # optimiser -> learning rate
-    averaged: int  # images that the averages have followed after it, for their half-life; 0: they do not follow yet
-    where: str  # the place in the schedule in words, for people
-    curves: dict[str, float]  # the same in numbers, for the log
-    saved: dict  # the same for checkpoints
+    averaged: int  # images that the averages have followed when it is made; 0: they do not follow yet
+    where: str  # its place in the schedule, in words for people,
+    curves: dict[str, float]  # in numbers for the log,
+    saved: dict  # and for checkpoints
     pictures: bool  # are they due after it, whatever --picture_every says?
     scores: bool  # are they due after it?
     checkpoint: int | None  # its number, of epochs or iterations; None: none is due
@@ -47,7 +47,7 @@ def in_epochs(images_seen: int, config, epoch_images: int, rates: dict, before: 
     last = then >= (config.niter + config.niter_decay) * epoch_images
 
     def due(epochs):
-        """Does one of every so many epochs end with this step, or the training? 0 is never."""
+        """Does a multiple of so many epochs end with this step, or the training itself? 0 is never."""
         images = epochs * epoch_images
         return epochs > 0 and then > 0 and (last or then // images > max(trained, 0) // images)
 
@@ -79,7 +79,7 @@ def every(period: int, steps: int) -> bool:
 
 @contextlib.contextmanager
 def frozen(*networks):
-    """Computes no gradients for these networks' parameters inside; they still pass through."""
+    """Inside, these networks' parameters get no gradients; gradients still flow through the networks."""
     parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
     for p in parameters:
         p.requires_grad_(False)
@@ -92,7 +92,7 @@ def frozen(*networks):
 
 @contextlib.contextmanager
 def unmoved(network):
-    """Puts the running statistics and spectral vectors back that a network in training mode has written inside."""
+    """Afterwards puts back the buffers (running statistics, spectral vectors) that a network in training mode wrote."""
     before = [buffer.clone() for buffer in network.buffers()]
     try:
         yield
@@ -102,13 +102,13 @@ def unmoved(network):
 
 
 def adam(parameters, beta2: float, lr: float = 1e-3):
-    """All optimisers here. Fused: one launch for all parameters, and it can leave a step out without being told by the
-    host (see `Guard`)."""
+    """The optimiser of all GANs here. Fused: it takes one launch for all parameters, and can leave a step out by a flag
+    that stays on the device (see `Guard`)."""
     return torch.optim.Adam(parameters, lr=lr, betas=(0.0, beta2), fused=True)
 
 
 def micro_batches(size: int, *values) -> list:
-    """A process's batch in parts of at most `size` samples (0: whole): [(share of the batch, the part's values)].
+    """Cuts a process's batch into parts of at most `size` samples (0: one part): [(share of the batch, values)].
 
     values: tensors [N,...], dictionaries of these, or None; the first is a tensor.
     """
@@ -162,10 +162,10 @@ MOST_IN_A_ROW = 20
 
 
 class Guard:
-    """Decides over each descent, the same on all processes.
+    """Decides for each descent whether its step is made, alike on all processes.
 
-    The device decides by itself (`judge`); the host reads why at the next descent, when the numbers have long been
-    there, so that it never waits for the device and always has work queued for it.
+    The device decides by itself (`judge`). The host reads the reason at the next descent, when the numbers have long
+    arrived, so that it never waits for the device and always has work queued for it.
     """
 
     def __init__(self, networks, skipped: dict, folder: RunFolder):
@@ -173,7 +173,7 @@ class Guard:
         self.rewind_estimates = self.buffers.rewind_estimates
         self.skipped, self.folder = skipped, folder
         self.in_a_row, self.first = {}, {}  # by kind of descent: bad ones in a row, name of the first bad term
-        self.unread = None  # kind, names and report of the last descent, and the event that says it has arrived
+        self.unread = None  # of the last descent: kind, names, report, and the event that says the report has arrived
 
     def judge(self, kind: str, names: list[str], values: torch.Tensor, gradients) -> torch.Tensor:
         """Is the step to be left out? float [], 0 or 1, on the device.
@@ -189,7 +189,7 @@ class Guard:
         return bad.float()
 
     def read(self):
-        """Reads what the last descent reported. Before a checkpoint, so that the counts in it are whole."""
+        """Reads what the last descent reported; called before a checkpoint, so that its counts are complete."""
         if self.unread is None:
             return
         (kind, names, report, arrived), self.unread = self.unread, None
@@ -222,7 +222,7 @@ class Guard:
 
 
 def to_host(tensor):
-    """Copies to the CPU: (copy, event after which it holds the values; None: it does already)."""
+    """Copies to the CPU without waiting: (copy, event after which it is complete; None if it is at once)."""
     if tensor.device.type != "cuda":
         return tensor, None
     copy = torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
@@ -237,7 +237,7 @@ MIB = 2**20
 
 
 class Rehearsal:
-    """Stands in the guard's place: no step is made, and the buffers that the forward passes wrote are put back."""
+    """Takes the guard's place: no step is made, and buffers that the forward passes wrote to are put back."""
 
     def __init__(self, networks):
         self.buffers = Buffers(networks)
@@ -250,10 +250,10 @@ class Rehearsal:
 
 
 def measure_memory(networks: dict, optimizers: dict, step, device, what: str):
-    """Prints parameters, the optimisers' memory, and the most that is in use in a step, which is rehearsed for it.
+    """Rehearses one step, and prints the numbers of parameters, the optimisers' memory and the step's peak memory.
 
-    step: function of a guard that makes one step; what: which step it is, in words. Nothing is changed by it but that
-    the optimisers' state exists.
+    step: function of a guard that makes one step; what: which step it is, in words. Afterwards all is as before, but
+    that the optimisers have allocated their state.
     """
     counts = {name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()}
     forget_peak(device)

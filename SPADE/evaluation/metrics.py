@@ -205,14 +205,14 @@ def score_segmentation(fake, real, evaluation):
     return scores | {"protocol": {"miou": segmenter.protocol}}
 
 
-def test_split(store) -> str:
+def held_out_split(store) -> str:
     """The split whose pairs no network is trained on: the reference, unless that is the training split."""
     if store.reference != "train":
         return store.reference
     return next(name for name in store.splits if name != "train")
 
 
-def seen(images, given, evaluation: Evaluation) -> dict:
+def segmented(images, given, evaluation: Evaluation) -> dict:
     """Rows of images uint8 [n,3,H,W] for the metric above; none where there is no segmenter."""
     if evaluation.segmenter is None:
         return {}
@@ -221,10 +221,10 @@ def seen(images, given, evaluation: Evaluation) -> dict:
 
 def score_real_pairs(evaluation: Evaluation) -> dict:
     """The segmenter on real test pairs: the ceiling of what it can say of generated ones."""
-    split = evaluation.store[test_split(evaluation.store)]
+    split = evaluation.store[held_out_split(evaluation.store)]
 
     def look(numbers):
-        return seen(*in_order(split, numbers.start, numbers.stop), evaluation)
+        return segmented(*in_order(split, numbers.start, numbers.stop), evaluation)
 
     samples = shared_out(look, min(evaluation.num, len(split)))
     return from_first(lambda: score_segmentation(samples, {}, evaluation))

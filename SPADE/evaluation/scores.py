@@ -1,7 +1,7 @@
-"""Scores: what is compared with what, and the traces of it.
+"""Scores: what is compared with what, and where the results are written.
 
 Samples of a model are compared with real images, whose features are computed once and kept; the floor is the distance
-between the real splits. Traces are one JSON record, its line in the run's metrics.jsonl, the table on the screen.
+between the real splits. Results are one JSON record, its line in the run's metrics.jsonl, and a table on the screen.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from datasets.reader import in_order, layouts_in_order
 from SPADE.engine.distributed import from_first, rank, shared_out
 from SPADE.engine.images import render
 from SPADE.evaluation.features import Extractor, ImageScores, find_extractor
-from SPADE.evaluation.metrics import METRICS, Evaluation, score, score_segmentation, seen, test_split
+from SPADE.evaluation.metrics import METRICS, Evaluation, held_out_split, score, score_segmentation, segmented
 
 FORMAT = 1  # counts up when features of the same images by the same network come to be other numbers
 
@@ -70,7 +70,7 @@ def real_samples(split_name: str, evaluation: Evaluation) -> dict | None:
     if extractor and rank() == 0:
         if folder := cache_folder():
             file = folder / f"{cache_key(evaluation.store, split_name, num, evaluation.height, extractor)}.npy"
-            known = kept(file, num)
+            known = read_cached(file, num)
         else:
             print("reference features are not kept for the next time: no home directory; set HOME or XDG_CACHE_HOME")
     to_compute = extractor and from_first(lambda: known is None)
@@ -83,11 +83,11 @@ def real_samples(split_name: str, evaluation: Evaluation) -> dict | None:
     if known is not None:
         samples["features"] = known
     elif file:
-        keep(samples["features"].numpy(), file)
+        write_cached(samples["features"].numpy(), file)
     return samples
 
 
-def kept(file: Path, num: int):
+def read_cached(file: Path, num: int):
     """Features [num,D] that were kept, or None."""
     try:
         found = torch.from_numpy(np.load(file, allow_pickle=False))
@@ -96,8 +96,8 @@ def kept(file: Path, num: int):
     return found if found.ndim == 2 and len(found) == num else None
 
 
-def keep(features, file: Path):
-    """A cache that cannot be written is said and no more."""
+def write_cached(features, file: Path):
+    """Writes features to the cache; where that fails, a line says so and nothing else happens."""
     try:
         with replacing(file, shared=True) as temporary:
             np.save(temporary, features)
@@ -105,8 +105,8 @@ def keep(features, file: Path):
         print(f"reference features are not kept for the next time: {file.parent}: {error.strerror}")
 
 
-def begin(config: ImageScores, store, device, height: int | None, seed: int = 0) -> Evaluation:
-    """Finds the feature network for images of this height; None where there are layouts alone."""
+def make_evaluation(config: ImageScores, store, device, height: int | None, seed: int = 0) -> Evaluation:
+    """The evaluation of a model, with the feature network for images of this height; height None: of layouts alone."""
     network, no_network = None, "there are no images"
     if height:
         network, no_network = find_extractor(config, height, height * store.aspect, device)
@@ -124,7 +124,7 @@ def draw_samples(draw, num: int, evaluation: Evaluation) -> dict | None:
         if evaluation.network and "images" in samples:
             samples["features"] = evaluation.network.features(samples["images"], evaluation.device)
         if "images" in samples and {"layouts", "given"} & samples.keys():  # the baseline's images have none
-            samples |= seen(samples["images"], samples.pop("given", samples.get("layouts")), evaluation)
+            samples |= segmented(samples["images"], samples.pop("given", samples.get("layouts")), evaluation)
         return samples
 
     return shared_out(drawn, num)
@@ -162,7 +162,7 @@ def score_real_layouts(generator, evaluation: Evaluation) -> dict:
 
         return draw_samples(draw, min(evaluation.num, len(split)), evaluation)
 
-    tested = test_split(store)
+    tested = held_out_split(store)
     if evaluation.segmenter is None or tested == store.reference:
         return against_reference(samples_of(store[store.reference], evaluation), evaluation)
     row = against_reference(samples_of(store[store.reference], replace(evaluation, segmenter=None)), evaluation)
@@ -184,7 +184,7 @@ def score_floor(evaluation: Evaluation, layout_height: int | None = None) -> dic
     return against_reference(samples, evaluation)
 
 
-# --- The traces of a scoring ---
+# --- What is written of a scoring: record, line, table ---
 
 COLUMNS = (
     ("fsd", "fsd_grid", "swd")

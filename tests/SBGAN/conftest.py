@@ -4,8 +4,8 @@ import torch
 from PIL import Image
 
 from SBGAN import evaluate, generate, train_progressive
+from SBGAN.model import FINETUNE
 from SBGAN.networks import ImageGenerator, LayoutGenerator
-from SBGAN.stages import FINETUNE
 from SPADE.engine import checkpoint as checkpoints
 from SPADE.engine.checkpoint import data_record
 from SPADE.modulation import initialise

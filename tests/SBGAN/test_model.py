@@ -7,7 +7,7 @@ from PIL import Image, ImageSequence
 
 from SBGAN import load
 from SBGAN import model as models
-from SBGAN.model import slerp, truncated
+from SBGAN.model import truncated
 from SBGAN.networks import LayoutGenerator
 from SPADE.engine.images import latents
 from tests.SBGAN.conftest import run
@@ -37,14 +37,6 @@ def test_a_walk_is_closed_and_passes_its_samples(checkpoint, tmp_path):
     _, images = load(checkpoint, device="cpu").sample(range(3))
     for k, image in enumerate(images.permute(0, 2, 3, 1).numpy()):  # WebP loses, so the nearest frame is asked for
         assert abs(frames[:, 32:] - image).mean((1, 2, 3)).argmin() == 4 * k
-
-
-@pytest.mark.usefixtures("winograd_everywhere")
-def test_slerp():
-    a, b = torch.tensor([3.0, 0.0]), torch.tensor([0.0, 3.0])
-    assert torch.allclose(slerp(a, b, 0.5), torch.tensor([4.5, 4.5]).sqrt())
-    assert torch.allclose(slerp(a, b, 1 / 3), 3 * torch.tensor([3**0.5 / 2, 0.5]), atol=1e-6)
-    assert torch.equal(slerp(a, a, 0.3), a)
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from SPADE.engine.images import (
     render,
     save_png,
     sheet,
+    slerp,
     square_sheet,
     to_uint8,
 )
@@ -90,3 +91,10 @@ def test_a_sample_is_the_same_beside_any_others(size, generators):
     for seeds in SELECTIONS:
         assert torch.equal(draw_layouts(layout_generator, seeds), layouts[seeds]), seeds
         assert torch.equal(render(spade, semantics[seeds], seeds), images[seeds]), seeds
+
+
+def test_slerp():
+    a, b = torch.tensor([3.0, 0.0]), torch.tensor([0.0, 3.0])
+    assert torch.allclose(slerp(a, b, 0.5), torch.tensor([4.5, 4.5]).sqrt())
+    assert torch.allclose(slerp(a, b, 1 / 3), 3 * torch.tensor([3**0.5 / 2, 0.5]), atol=1e-6)
+    assert torch.equal(slerp(a, a, 0.3), a)
