@@ -13,7 +13,6 @@ from SPADE.engine.distributed import total, world_size
 from SPADE.ops.neighbourhoods import Neighbourhoods, chunk_pixels
 
 EPS, MOMENTUM = 1e-5, 0.1
-CHUNK_CHANNELS = 64
 
 
 def batch_norm_affine(
@@ -73,7 +72,7 @@ class DenseAffine(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, modulation, mean, variance, upsample, leak, own_moments):
-        grid, inverse_std = Grid(x, upsample, narrowness(x)), torch.rsqrt(variance + EPS)
+        grid, inverse_std = Grid(x, upsample), torch.rsqrt(variance + EPS)
         pixels, output = pixel_rows(x), grid.empty_output(x)
         for here, there in grid.chunks():
             affine(grid, pixels[here] - mean, *fold(modulation[there], inverse_std), leak, out=output[there])
@@ -86,7 +85,7 @@ class DenseAffine(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient):
         x, modulation, mean, inverse_std, output = ctx.saved_tensors
-        grid = Grid(x, ctx.upsample, narrowness(x))
+        grid = Grid(x, ctx.upsample)
         of_x = InputGradient(x, grid, mean, inverse_std)
         output, gradient = pixel_rows(output), pixel_rows(gradient)
         of_modulation = torch.empty_like(modulation)
@@ -146,19 +145,13 @@ def maps(pixels, n: int, height: int, width: int):
     return pixels.view(n, height, width, pixels.shape[1]).permute(0, 3, 1, 2)
 
 
-def narrowness(x) -> int:
-    """How often the channels of x [N,K,h,w] go into those that chunks are measured for: each chunk is a dozen calls."""
-    return max(CHUNK_CHANNELS // x.shape[1], 1) if x.device.type == "cpu" else 1
-
-
 class Grid:
     """Input pixels [p,K] and the output's, [P,K]: as many, or `copies` in each direction for each of them."""
 
-    def __init__(self, x, upsample: bool, narrowness: int = 1):
-        """narrowness: chunks are so many times as long."""
+    def __init__(self, x, upsample: bool):
         self.n, _, self.height, self.width = x.shape
         self.copies = 2 if upsample else 1
-        self.chunk = chunk_pixels(self.copies * self.width, x.device) * narrowness
+        self.chunk = chunk_pixels(self.copies * self.width, x.device)
         self.total = self.n * self.height * self.width * self.copies**2
 
     def chunks(self):
