@@ -28,7 +28,7 @@ from SPADE.engine import config as settings
 from SPADE.engine.checkpoint import Checkpoint, data_record, stored_data
 from SPADE.engine.config import require, setting
 from SPADE.engine.device import keep_freed_memory, pick
-from SPADE.engine.distributed import from_first, rank, start, together
+from SPADE.engine.distributed import from_first, join_processes, rank, together
 from SPADE.engine.images import save_png
 from SPADE.evaluation.features import ImageScores
 from SPADE.evaluation.metrics import Evaluation, held_out_split, score_real_pairs
@@ -87,7 +87,7 @@ def run(config: EvaluationSettings) -> dict:
     path = newest_of_run(config) if config.name else Path(config.checkpoint)
     checkpoints = read(path, config.spade_checkpoint)
     store = stored_data(checkpoints[-1].content, checkpoints[-1].path, config.store)
-    device = start(pick(config.device))
+    device = join_processes(pick(config.device))
     if device.type == "cpu":
         keep_freed_memory()
     if config.name and checkpoints[0].stage == FINETUNE.name:

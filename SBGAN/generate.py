@@ -6,6 +6,7 @@ Examples:
     python -m SBGAN.generate --checkpoint weights/camvid_finetune/finetune_3.pt --complete sketches --num 8 --out ideas
 """
 
+import contextlib
 import itertools
 import json
 import re
@@ -38,7 +39,7 @@ from SBGAN.pairs import DOUBTED, Trust, check_trust, open_trust, write_pairs
 from SPADE.engine import config as settings
 from SPADE.engine.config import require, setting
 from SPADE.engine.device import keep_freed_memory, pick
-from SPADE.engine.distributed import from_first, rank, start, together, total, world_size
+from SPADE.engine.distributed import from_first, join_processes, rank, together, total, world_size
 from SPADE.engine.images import colour_layouts, enlarge, sheet
 from SPADE.modulation import resize
 from SPADE.segmenter import SegmenterFile
@@ -132,13 +133,23 @@ def batches(items, size: int):
         yield items[i : i + size]
 
 
+@contextlib.contextmanager
+def output(config, model: Model, count: int):
+    """The files of --out, and a progress bar of so many images."""
+    with Writer() as writer, bar(count) as progress:
+        yield Files(Path(config.out), model, writer, config.format), progress
+
+
+def bar(total: int):
+    return tqdm(total=total, desc="generate", unit="img", dynamic_ncols=True, disable=rank() > 0)
+
+
 def generate_samples(model: Model, config, style, trust: Trust | None) -> int:
     """Writes the samples of this process; returns how many were kept."""
     terms = parse_where(config.where, model.label_space.names)
     seeds = range(config.seed + rank(), config.seed + config.num, world_size())
     kept = 0
-    with Writer() as writer, truncated(model.layout_generator, config.truncation), bar(len(seeds)) as progress:
-        files = Files(Path(config.out), model, writer, config.format)
+    with truncated(model.layout_generator, config.truncation), output(config, model, len(seeds)) as (files, progress):
         for some in batches(seeds, config.batch_size):
             layouts = model.sample_layouts(some)
             chosen = fits(layouts, terms, model.label_space.num_classes).nonzero()[:, 0].tolist()
@@ -154,8 +165,7 @@ def render_layouts(model: Model, config, style, given: dict, trust: Trust | None
     given = list(given.items())
     mine = sorted(range(len(given))[rank() :: world_size()], key=lambda i: given[i][1].shape)
     kept = 0
-    with Writer() as writer, bar(len(mine)) as progress:
-        files = Files(Path(config.out), model, writer, config.format)
+    with output(config, model, len(mine)) as (files, progress):
         for _, alike in itertools.groupby(mine, key=lambda i: given[i][1].shape):  # a batch has one size
             for some in batches(list(alike), config.batch_size):
                 layouts = torch.cat([given[i][1] for i in some])
@@ -171,8 +181,8 @@ def steer_samples(model: Model, config, style) -> str:
     asked = wished_shares(wished, names)
     mine = list(batches(range(config.seed, config.seed + config.num), config.batch_size))[rank() :: world_size()]
     sums = torch.zeros(2, len(names), dtype=torch.float64)  # of shares, of their distances to what was asked
-    with Writer() as writer, truncated(model.layout_generator, config.truncation), bar(sum(map(len, mine))) as progress:
-        files = Files(Path(config.out), model, writer, config.format)
+    count = sum(map(len, mine))
+    with truncated(model.layout_generator, config.truncation), output(config, model, count) as (files, progress):
         for seeds in mine:
             layouts, got = model.shares(wished, len(seeds), seeds[0], config.steps)
             for seed, layout, image in zip(seeds, layouts, model.render(layouts, seeds, style), strict=True):
@@ -191,8 +201,7 @@ def complete_sketches(model: Model, config, style):
     """Writes this process's share of the completed sketches; prints how much of each the generator met by itself."""
     sketches = list(read_sketches(Path(config.complete), model, config.layout_kind, config.nearest_class).items())
     mine = sketches[rank() :: world_size()]
-    with Writer() as writer, bar(len(mine) * config.num) as progress:
-        files = Files(Path(config.out), model, writer, config.format)
+    with output(config, model, len(mine) * config.num) as (files, progress):
         for name, (layout, fixed) in mine:
             met = []
             for some in batches(range(config.seed, config.seed + config.num), config.batch_size):
@@ -208,8 +217,7 @@ def invert_layouts(model: Model, config, style):
     """Writes the generator's nearest drawing of each layout in this process's share; prints how many pixels agree."""
     given = read_layouts(Path(config.invert), model, config.layout_kind, config.nearest_class)
     mine = list(given.items())[rank() :: world_size()]
-    with Writer() as writer, bar(len(mine)) as progress:
-        files = Files(Path(config.out), model, writer, config.format)
+    with output(config, model, len(mine)) as (files, progress):
         for name, layout in mine:
             drawn, agreement = model.invert(layout, config.seed, config.steps)
             files.write(name, drawn[0], model.render(drawn, [config.seed], style)[0])
@@ -231,10 +239,6 @@ def grid_picture(model: Model, config, style):
     return sheet(pictures)
 
 
-def bar(total: int):
-    return tqdm(total=total, desc="generate", unit="img", dynamic_ncols=True, disable=rank() > 0)
-
-
 def describe(config, model: Model):
     """Writes about.json: all that the files depend on."""
     about = {
@@ -249,7 +253,7 @@ def describe(config, model: Model):
 
 def run(config: GenerationSettings):
     check(config)
-    device = start(pick(config.device))
+    device = join_processes(pick(config.device))
     if device.type == "cpu":
         keep_freed_memory()
     from_first(check_folder, Path(config.out), config.overwrite)  # before any process writes into it
@@ -257,8 +261,8 @@ def run(config: GenerationSettings):
         draw(config, load(config.checkpoint, config.spade_checkpoint, device, config.ema))
 
 
-def draw(config: GenerationSettings, model: Model):
-    """Writes what the flags ask for. Raises UserError where the model does not draw that."""
+def check_model(config: GenerationSettings, model: Model):
+    """Raises UserError where the model does not draw what the flags ask for."""
     if model.image_generator is not None:
         raise UserError(f"{config.checkpoint} is the RGB baseline's (image_gan), wanted one of scenes; take stage 3's")
     if config.layouts is None and model.layout_generator is None:
@@ -267,9 +271,13 @@ def draw(config: GenerationSettings, model: Model):
         raise UserError(f"{config.checkpoint} draws no images (stage 1); add --spade_checkpoint, one of stage 2")
     has_ids = config.format != "cityscapes" or first_raw_ids(model.label_space) is not None
     require(has_ids, "format", config.format, "plain or mmseg where classes have no raw ids", "take one of these")
-    style = read_style(Path(config.style), model) if config.style else None
-    out = Path(config.out)
-    made = ""  # what is said of it before where it is
+
+
+def draw(config: GenerationSettings, model: Model):
+    """Writes what the flags ask for, and prints how much that is, and where. Raises UserError."""
+    check_model(config, model)
+    style, out = read_style(Path(config.style), model) if config.style else None, Path(config.out)
+    made = ""
     if config.grid is not None or config.interpolate is not None:
         if rank() == 0:  # one picture, one process
             draw_picture(config, model, style, out)

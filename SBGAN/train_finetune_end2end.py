@@ -27,7 +27,7 @@ from SPADE.engine.checkpoint import check_store, data_record
 from SPADE.engine.compilation import check_compiler
 from SPADE.engine.config import RunSettings, check_batch, harmless, require, setting
 from SPADE.engine.device import pick, place, seed_everything
-from SPADE.engine.distributed import rank, start
+from SPADE.engine.distributed import join_processes, rank
 from SPADE.engine.images import colour_layouts, enlarge, render, sheet, spread_pairs
 from SPADE.engine.run_folder import RunFolder
 from SPADE.evaluation.features import ImageScores
@@ -98,7 +98,7 @@ def run(config: FinetuneSettings) -> Path:
     # --- What can be refused is refused before anything is built ---
     store = open_store(config.store)
     check_finetune(config, store)
-    device = start(pick(config.device))
+    device = join_processes(pick(config.device))
     check_compiler(config.compile, device)
     folder = RunFolder(config, FINETUNE.prefix, FINETUNE.name)
     if folder.saved:

@@ -22,7 +22,7 @@ from SPADE.engine.checkpoint import data_record
 from SPADE.engine.compilation import check_compiler
 from SPADE.engine.config import require
 from SPADE.engine.device import Ahead, pick, place, seed_everything
-from SPADE.engine.distributed import rank, start, world_size
+from SPADE.engine.distributed import join_processes, rank, world_size
 from SPADE.engine.images import from_uint8, square_sheet, visible
 from SPADE.evaluation.features import ImageScores
 from SPADE.evaluation.scores import against_reference, draw_from_noise, flat_scores, make_evaluation, record_in_training
@@ -86,7 +86,7 @@ def run(config: BaselineSettings) -> Path:
     store = open_store(config.store)
     phases = plan_phases(config, store)
     check_sampler(config)
-    device = start(pick(config.device))
+    device = join_processes(pick(config.device))
     check_compiler(config.compile, device)
     seed_everything(config.seed)
     shared = sizes(config, store)

@@ -26,7 +26,7 @@ from SPADE.engine.checkpoint import data_record
 from SPADE.engine.compilation import check_compiler
 from SPADE.engine.config import RunSettings, WarmStart, check_batch, harmless, require, setting
 from SPADE.engine.device import Ahead, pick, place, seed_everything
-from SPADE.engine.distributed import rank, start, world_size
+from SPADE.engine.distributed import join_processes, rank, world_size
 from SPADE.engine.images import colour_layouts, square_sheet, visible
 from SPADE.evaluation.scores import flat_scores, make_evaluation, record_in_training
 
@@ -201,7 +201,7 @@ def layout_domain(config, store, device) -> Domain:
 def run(config: LayoutSettings) -> Path:
     store = open_store(config.store)
     phases = plan_phases(config, store)
-    device = start(pick(config.device))
+    device = join_processes(pick(config.device))
     check_compiler(config.compile, device)
     seed_everything(config.seed)
     generator = make_generator(config, store)

@@ -24,7 +24,7 @@ from SPADE.engine.checkpoint import check_store, data_record
 from SPADE.engine.compilation import check_compiler
 from SPADE.engine.config import RunSettings, check_batch, harmless, require, setting
 from SPADE.engine.device import evaluating, pick, place, seed_everything, to_device
-from SPADE.engine.distributed import rank, start
+from SPADE.engine.distributed import join_processes, rank
 from SPADE.engine.images import colour_layouts, sheet, spread_pairs
 from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.state import TrainingState, averaged_copy
@@ -161,7 +161,7 @@ def run(config: SegmenterSettings) -> Path:
     # --- Data; what can be refused is refused before anything is built ---
     store = open_store(config.store)
     split, mix = check(config, store)
-    device = start(pick(config.device))
+    device = join_processes(pick(config.device))
     check_compiler(config.compile, device)
     generated, origin = generated_pairs(config, store, config.batch_size, device)
     pairs = Mixture(from_split(split, config.seed), generated, mix)

@@ -21,7 +21,7 @@ from SPADE.engine.checkpoint import data_record
 from SPADE.engine.compilation import check_compiler
 from SPADE.engine.config import RunSettings, WarmStart, check_batch, harmless, require, setting
 from SPADE.engine.device import Ahead, evaluating, pick, place, seed_everything
-from SPADE.engine.distributed import rank, start, world_size
+from SPADE.engine.distributed import join_processes, rank, world_size
 from SPADE.engine.images import colour_layouts, from_uint8, render, sheet, spread_pairs
 from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.state import TrainingState, averaged_copy
@@ -251,7 +251,7 @@ def pictures(generator, store, device, encoder=None, num: int = 8):
 def run(config: SpadeSettings) -> Path:
     store = open_store(config.store)
     check(config, store)
-    device = start(pick(config.device))
+    device = join_processes(pick(config.device))
     check_compiler(config.compile, device)
     vgg = perceptual_network(config, device)
     evaluation = make_evaluation(config, store, device, store.height) if config.evaluate_every else None

@@ -106,5 +106,10 @@ run() {
 quiet() { # quiet NAME COMMAND...: its output goes to LOGS/NAME.txt; its last lines are shown where it fails
     local file="$logs/$1.txt"
     echo "$(date +%H:%M) ${progress:-}$1"
-    "${@:2}" >"$file" 2>&1 || { echo "error: $1 failed; its output is $file:" >&2; tail -n 5 "$file" >&2; return 1; }
+    "${@:2}" >"$file" 2>&1 || {
+        local status=$?
+        echo "error: $1 failed; its output is $file:" >&2
+        tail -n 5 "$file" >&2
+        return $status
+    }
 }

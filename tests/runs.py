@@ -133,9 +133,14 @@ def differences(one: dict, other: dict) -> list[str]:
     ]
 
 
+def events_of(stage, folder: Path) -> EventAccumulator:
+    """The run's log as TensorBoard reads it."""
+    (run,) = (folder / "logs" / stage).iterdir()
+    return EventAccumulator(str(run)).Reload()
+
+
 def curves(stage, folder: Path) -> dict:
     """Tag -> [(images seen, value)] as TensorBoard shows it, but the speed."""
-    (run,) = (folder / "logs" / stage).iterdir()
-    events = EventAccumulator(str(run)).Reload()
+    events = events_of(stage, folder)
     tags = [tag for tag in events.Tags()["scalars"] if tag != "images_per_second"]
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}

@@ -43,7 +43,7 @@ from SPADE.engine.device import (
     seed_everything,
     set_precision,
 )
-from SPADE.engine.distributed import start
+from SPADE.engine.distributed import join_processes
 
 
 def seconds(step, i: int, precision: str, device) -> float:
@@ -248,7 +248,7 @@ def run(config: BenchmarkSettings) -> dict:
         require(name in FORMS, "precisions", config.precisions, wanted, "name one of them, or several")
     if config.threads:
         torch.set_num_threads(config.threads)
-    device = start(pick(config.device))
+    device = join_processes(pick(config.device))
     check_compiler(config.compile, device)
     if device.type == "cpu":
         keep_freed_memory()

@@ -35,7 +35,7 @@ def record(network, average=None) -> dict:
 
 
 def rebuild(cls, entry: dict, device="cpu", averaged: bool = True):
-    """averaged: with the moving average of the weights, where the record has one."""
+    """Builds a network from its record. averaged: with the moving average of its weights, if the record has one."""
     try:
         network = cls(**entry["arguments"])
         network.load_state_dict(entry.get("average", entry["state"]) if averaged else entry["state"])
@@ -62,7 +62,7 @@ def load(path: Path, stage: str) -> dict:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A file that was read."""
+    """A checkpoint's file, as it was read."""
 
     path: Path
     content: dict
@@ -107,7 +107,7 @@ def read(path: Path, *stages: str) -> Checkpoint:
 
 
 def newest(folder: Path, prefix: str, number: int | None = None, flag: str = "") -> Path:
-    """folder/PREFIX_NUMBER.pt with this number, or with the highest one."""
+    """The path folder/PREFIX_NUMBER.pt with this number, or with the highest there is."""
     folder = Path(folder)
     found = {}
     for path in folder.glob(f"{prefix}_*.pt"):
@@ -124,7 +124,7 @@ def newest(folder: Path, prefix: str, number: int | None = None, flag: str = "")
 
 
 def number_of(path: Path) -> int:
-    """NUMBER of PREFIX_NUMBER.pt."""
+    """The number in PREFIX_NUMBER.pt."""
     return int(path.stem.rsplit("_", 1)[1])
 
 
@@ -232,7 +232,7 @@ def stored_data(content: dict, path: Path, store_path: str | None) -> Store:
 
 
 def check_store(data: dict, path: Path, store, store_path):
-    """A checkpoint and the data that it is to be trained on or scored against. Raises UserError."""
+    """Refuses a store whose data set, label table or size is not that of a checkpoint's data. Raises UserError."""
     if data["name"] != store.name:
         raise UserError(
             f"--store {store_path} is {store.name}, but {path} was trained on {data['name']}; "
@@ -248,7 +248,7 @@ def check_store(data: dict, path: Path, store, store_path):
 
 
 def check_label_space(a: dict, a_path, b: dict, b_name: str):
-    """The data of two checkpoints, or of one and a store. Raises UserError."""
+    """Refuses the data of two checkpoints, or of one and a store, with different label tables. Raises UserError."""
     if a["label_space_hash"] != b["label_space_hash"]:
         counts = [len(data["label_space"]["classes"]) for data in (a, b)]
         raise UserError(

@@ -146,7 +146,7 @@ class WarmStart:
 
 
 def check_batch(batch: int, config: RunSettings, num_images: int):
-    """A batch over all processes, of which torchrun's environment says how many there are. Raises UserError."""
+    """Refuses a batch that has more images than there are, or that the processes cannot share. Raises UserError."""
     processes = launched_processes()
     wanted = f"at most {num_images}, the training images of {config.store}"
     require(batch <= num_images, "batch_size", batch, wanted, "take a smaller batch")
@@ -155,7 +155,7 @@ def check_batch(batch: int, config: RunSettings, num_images: int):
 
 
 def given(field, value) -> str:
-    """A setting as one gives it on the command line."""
+    """A setting as it is written on the command line."""
     flag = (*field.metadata.get("also", ()), f"--{field.name}")[0]
     if isinstance(value, bool):
         return flag if value else f"--no_{field.name}"

@@ -47,7 +47,7 @@ def environment_number(name: str, at_least: int = 0) -> int:
     return int(text)
 
 
-def start(device: torch.device) -> torch.device:
+def join_processes(device: torch.device) -> torch.device:
     """Joins the group of processes that torchrun's environment describes, if any; returns this process's device."""
     if launched_processes() == 1:
         return device

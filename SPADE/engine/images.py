@@ -32,7 +32,7 @@ def enlarge(images: torch.Tensor, height: int, width: int) -> torch.Tensor:
 
 
 def visible(images):
-    """Enlarges small images uint8 [N,3,h,w] to 64 rows."""
+    """Enlarges images uint8 [N,3,h,w] of fewer rows to 64, so that they can be looked at."""
     height, width = images.shape[2:]
     rows = max(64, height)
     return enlarge(images, rows, rows * width // height)

@@ -24,7 +24,7 @@ class EventFile:
     """
 
     def __init__(self, folder: Path, suffix: str, purge_from: int | None = None):
-        """purge_from: what earlier files of the folder have from there on is not shown."""
+        """purge_from: the step from which on earlier files of the folder are not shown."""
         folder.mkdir(parents=True, exist_ok=True)
         self.file = EventsWriter(str(folder / "events"), suffix)
         if purge_from is not None:

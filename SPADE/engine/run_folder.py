@@ -36,7 +36,7 @@ class Saved:
 
 
 def lock(folder: Path):
-    """The open file that holds the folder's lock: the system lets go of it when the process ends, however it does."""
+    """Locks the folder; returns the open file that holds the lock, which the system releases when the process ends."""
     file = open(folder / "run.lock", "a+")  # noqa: SIM115 (closed with the run)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -36,7 +36,7 @@ class ImageScores:
 
 @dataclass(frozen=True)
 class Extractor:
-    """A file that holds a feature network; what it holds is loaded when the first images are to be looked at."""
+    """The file of a feature network, which is loaded when the first images are to be looked at."""
 
     path: Path
     standard: bool  # the Inception of the standard FID; numbers of any other network are never called FID or KID
@@ -56,7 +56,7 @@ class Extractor:
 
 
 def find_extractor(config: ImageScores, height: int, width: int, device):
-    """(feature network or None, why it is None, which is said).
+    """Finds the feature network that the flags ask for: (network, None), or (None, the reason), which is printed.
 
     A file that was named must be there; where nothing was named and no weights can be had, FID is left out. The network
     sees a blank image of the given size, so that one that fails does so before hours of training or drawing.
@@ -143,7 +143,7 @@ def first_line(error) -> str:
 
 @contextlib.contextmanager
 def full_precision():
-    """No TF32: it moves FID in the third digit between GPUs."""
+    """Inside, no TF32: it would move FID in the third digit from GPU to GPU."""
     cudnn, matmul = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     try:

@@ -213,7 +213,7 @@ def held_out_split(store) -> str:
 
 
 def segmented(images, given, evaluation: Evaluation) -> dict:
-    """Rows of images uint8 [n,3,H,W] for the metric above; none where there is no segmenter."""
+    """The rows that the metric above looks at, for images uint8 [n,3,H,W]; none without a segmenter."""
     if evaluation.segmenter is None:
         return {}
     return {"given": given, "predicted": evaluation.segmenter.predict(images, evaluation.device)}

@@ -114,7 +114,7 @@ def make_evaluation(config: ImageScores, store, device, height: int | None, seed
 
 
 def draw_samples(draw, num: int, evaluation: Evaluation) -> dict | None:
-    """draw: range of numbers -> {"images": uint8 [n,3,h,w], ...}. These and their features, of range(num).
+    """Draws the samples of range(num), and finds their features. draw: numbers -> {"images": uint8 [n,3,h,w], ...}.
 
     The processes share the work, and process 0 gets the samples.
     """
@@ -131,7 +131,7 @@ def draw_samples(draw, num: int, evaluation: Evaluation) -> dict | None:
 
 
 def draw_from_noise(draw, evaluation: Evaluation) -> dict | None:
-    """draw: seeds -> {"images", ...}. The samples of the evaluation's seeds."""
+    """Draws the samples of the evaluation's seeds. draw: seeds -> {"images": uint8 [n,3,h,w], ...}."""
     return draw_samples(lambda numbers: draw([evaluation.seed + i for i in numbers]), evaluation.num, evaluation)
 
 

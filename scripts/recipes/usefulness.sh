@@ -5,12 +5,12 @@
 # From the environment: seeds; shares, empty for none; gans, the seeds of GANs trained on few pairs, which the seeds take in
 # turn; pairs, how many each GAN draws (as many as there are real ones); checkpoint, the GAN of all pairs, or with
 # spade_checkpoint its stages 1 and 2 (NAME_finetune, which is trained if it is not there); trust, flags of the drawing such
-# as --keep_aligned 0.6; vgg, flags of SPADE's trainings (--no_vgg_loss).
+# as --keep_aligned 0.6; mix, the share of generated pairs in a batch of both (0.5); vgg, flags of SPADE's trainings (--no_vgg_loss).
 seeds="${seeds:-0 1 2}"
 shares="${shares-0.1 0.25}"
 gans="${gans:-$seeds}"
 pairs="${pairs:-$(facts | cut -d ' ' -f 1)}"
-vgg="${vgg---no_vgg_loss}"
+vgg="${vgg---no_vgg_loss}" mix="${mix:-0.5}"
 take "weights logs results name" ${rest[@]+"${rest[@]}"}
 read -r -a seed_list <<<"$seeds"
 read -r -a gan_list <<<"$gans"
@@ -44,8 +44,14 @@ segmenter() { # segmenter RUN FLAGS...: on the store's pairs and what flags say
 }
 
 draw() { # draw RUN JUDGE MODEL...: pairs into RESULTS/RUN_pairs; the judge is asked where `trust` says so
-    local out="$results/$1_pairs"
-    if [ -e "$out/about.json" ]; then made=$((made + 1)); return; fi # it is written last
+    local out="$results/$1_pairs" wanted="${*:3} --num $pairs ${trust:-}" found
+    if [ -e "$out/about.json" ]; then # it is written last
+        found="$(cat "$out/drawn_by.txt" 2>/dev/null)" || found=unknown
+        [ "$found" = "$wanted" ] || refuse "$out was drawn by $found, wanted $wanted; give another --results"
+        made=$((made + 1))
+        return
+    fi
+    mkdir -p "$out" && echo "$wanted" >"$out/drawn_by.txt"
     step "$1_pairs" python -m SBGAN.generate "${@:3}" --out "$out" --overwrite --num "$pairs" \
         --seed $((1000000 * (seed + 1))) ${trust:+$trust --segmenter "$(newest "$2" segmenter)"}
 }
@@ -57,6 +63,12 @@ score() { # score RUN MODEL...: alignment and GAN-test, by the network that lear
         --no_copy_check --segmenter "$(newest "$1_real" segmenter)"
 }
 
+for share in ${share_list[@]+"${share_list[@]}"}; do # first, so that a share that leaves no pair is refused then
+    few="${base}_share${share}_store"
+    if [ -e "$results/$few/index.json" ]; then made=$((made + 1)); else
+        step "$few" python -m datasets.prepare subset --store "$whole" --share "$share" --out "$results/$few"
+    fi
+done
 if [ -z "${checkpoint:-}" ]; then
     gan 0
     model=(--checkpoint "$(newest "${base}_finetune" finetune)")
@@ -67,14 +79,11 @@ for seed in "${seed_list[@]}"; do
     draw "$run" "${run}_real" "${model[@]}"
     score "$run" "${model[@]}"
     segmenter "${run}_generated" --pairs "$results/${run}_pairs" --mix 1
-    segmenter "${run}_both" --pairs "$results/${run}_pairs" --mix 0.5
+    segmenter "${run}_both" --pairs "$results/${run}_pairs" --mix "$mix"
 done
 for share in ${share_list[@]+"${share_list[@]}"}; do
     few="${base}_share$share"
     store="$results/${few}_store"
-    if [ -e "$store/index.json" ]; then made=$((made + 1)); else
-        step "${few}_store" python -m datasets.prepare subset --store "$whole" --share "$share" --out "$store"
-    fi
     for i in "${gan_list[@]}"; do
         name="${few}_gan$i"
         gan "$i"
@@ -84,7 +93,7 @@ for share in ${share_list[@]+"${share_list[@]}"}; do
         segmenter "${run}_real"
         drawer="${few}_gan${gan_list[k % ${#gan_list[@]}]}_finetune"
         draw "$run" "${run}_real" --checkpoint "$(newest "$drawer" finetune)"
-        segmenter "${run}_both" --pairs "$results/${run}_pairs" --mix 0.5
+        segmenter "${run}_both" --pairs "$results/${run}_pairs" --mix "$mix"
     done
 done
 python -m SBGAN.compare --table usefulness --results "$results" --weights "$weights" --name "$base" --seeds "${seeds// /,}" \

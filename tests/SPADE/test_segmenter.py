@@ -159,7 +159,7 @@ def test_files_that_are_refused(store, tmp_path):
 
 def statistics_of_both(folder):
     """Batch norm of a half of the batch in each process, forward and backward."""
-    distributed.start(torch.device("cpu"))
+    distributed.join_processes(torch.device("cpu"))
     x, wanted = torch.load(folder / "given.pt")
     half = slice(4 * distributed.rank(), 4 * distributed.rank() + 4)
     mine, norm = x[half].requires_grad_(), BatchNorm(5, 1e-3)

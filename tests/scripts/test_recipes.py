@@ -260,3 +260,23 @@ def test_a_reproduction_goes_on_where_it_was(toy_store, tmp_path):
     result = json.loads((tmp_path / "results/toy_street_reproduction.json").read_text())
     assert result["seeds"] == ["0", "1"] and result["rows"]["control"]["fsd"]["values"] == [1.0, 1.0]
     assert "| fine-tuned - control |" in (tmp_path / "results/toy_street_reproduction.md").read_text()
+
+
+def test_what_usefulness_refuses_before_the_work(toy_store, tmp_path):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python").write_text(NOTING_PYTHON)
+    (tmp_path / "bin/python").chmod(0o755)
+    places = {place: tmp_path / place for place in ("weights", "logs", "results", "notes")}
+    variables = dict(places, python=sys.executable, PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}", store=toy_store)
+    variables |= dict(seeds="0", fails="", checkpoint="a.pt")
+    done = run("toy_street", "usefulness", cwd=tmp_path, shares="0.5 0.01", **variables)
+    assert done.returncode == 2 and "--share 0.01 leaves none of 16 pairs" in done.stderr
+    assert not (tmp_path / "notes").exists()  # no training has begun
+    drawn = tmp_path / "results/toy_street_worth0_pairs"
+    drawn.mkdir()
+    (drawn / "about.json").write_text("{}")
+    (drawn / "drawn_by.txt").write_text("--checkpoint a.pt --num 16 \n")
+    done = run("toy_street", "usefulness", cwd=tmp_path, shares="", trust="--keep_aligned 0.6", **variables)
+    assert done.returncode == 2 and "worth0_pairs was drawn by --checkpoint a.pt --num 16" in done.stderr
+    trained = [line.split()[1] for line in (tmp_path / "notes").read_text().splitlines()]
+    assert trained == ["toy_street_worth0_real"]

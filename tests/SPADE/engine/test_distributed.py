@@ -131,7 +131,7 @@ def inputs():
 
 def gradients(part: slice, path):
     """Saves the gradients of stage 3's and of the style encoder's losses for a part of the batch, averaged over all."""
-    device = distributed.start(torch.device("cpu"))
+    device = distributed.join_processes(torch.device("cpu"))
     torch.manual_seed(0)
     layout = {"aspect": 2, "max_resolution": 8, "fmap_max": 8}
     networks = joint_stage.Networks(
@@ -251,7 +251,7 @@ def test_who_dies_or_hangs_within_a_step_ends_the_other_which_names_it(toy_store
 
 def work_and_leave(file):
     """Process 0 writes what process 1 did not wait for."""
-    distributed.start(torch.device("cpu"))
+    distributed.join_processes(torch.device("cpu"))
     before = threading.active_count()
     with distributed.together():
         if distributed.rank() == 0:
@@ -324,7 +324,7 @@ def test_verdicts():
 
 
 def deal_out(num, path):
-    distributed.start(torch.device("cpu"))
+    distributed.join_processes(torch.device("cpu"))
 
     def function(numbers):
         ranks = torch.full((len(numbers),), distributed.rank())

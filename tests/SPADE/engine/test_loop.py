@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from tests.runs import KillWhileSaving, SignalAt, curves, differences, final, train
+from tests.runs import KillWhileSaving, SignalAt, curves, differences, events_of, final, train
 
 STAGES = ("layout", "spade", "finetune")
 
@@ -213,6 +213,13 @@ def test_full_disk(folder, toy_store):
     assert status == 0 and "training goes on" in output
     assert not list((folder / "weights/spade").glob("*.pt"))
     assert torch.get_num_threads() == 1
+
+
+@pytest.mark.parametrize("every, seen", [(0, [8, 32]), (3, [8, 24, 32])])
+def test_pictures_are_logged_at_the_ends_and_as_often_as_asked(toy_store, tmp_path, every, seen):
+    """Of four steps on 8 images each."""
+    assert train("spade", toy_store, tmp_path, "--picture_every", every)[0] == 0
+    assert [event.step for event in events_of("spade", tmp_path).Images("layout_generated_real")] == seen
 
 
 FIRST = {
