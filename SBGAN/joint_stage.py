@@ -59,6 +59,7 @@ def draw_noise(networks, num: int, device, kinds=()) -> dict:
         "mix": torch.rand(num, device=device),  # of the gradient penalty
         "style": torch.randn(num, style_dim, device=device) if style_dim else None,  # of generated layouts' images
         "encoder": torch.randn(num, style_dim, device=device) if style_dim else None,  # in the encoder's styles
+        "offsets": networks.spade_generator.draw_offsets(num, device),  # of SPADE's noise
         "augmentation": augmentation.draw(num, kinds, device),  # of what the critics see
         "real_classes": real_classes(networks, num, device),  # of LabelMix
     }
@@ -92,14 +93,14 @@ def layouts_to_draw(log_probabilities, sampled, config):
     return sampled
 
 
-def images_of(spade_generator, layouts, style, layout_grad: str):
-    """One-hot layouts [N,C,h,w], style [N,style_dim] or None -> images [N,3,H,W].
+def images_of(spade_generator, layouts, noise: dict, layout_grad: str):
+    """One-hot layouts [N,C,h,w] -> images [N,3,H,W]; noise: has the styles and the offsets, if there are any.
 
     layout_grad "stem": the normalisations get hard labels, so the gradient enters the layout through SPADE's first
     convolution alone, as in the released system; "full": through every normalisation.
     """
     norm_semantics = layouts if layout_grad == "full" else discretize.argmax(layouts.detach())
-    return spade_generator(layouts, norm_semantics, style)
+    return spade_generator(layouts, norm_semantics, noise["style"], noise.get("offsets"))
 
 
 def real_layouts(labels, like):
@@ -124,7 +125,7 @@ def generator_terms(networks, config, labels, images, noise, kept=None) -> dict:
             on_layouts |= layout_losses.told_losses(soft, shares, config.lambda_shares, config.lambda_entropy)
         terms |= {f"layout_{name}": config.lambda_pgan * value for name, value in on_layouts.items()}
     drawn = layouts_to_draw(soft, layouts, config)
-    fake = images_of(n.spade_generator, drawn, noise["style"], config.layout_grad)  # [N,3,H,W]
+    fake = images_of(n.spade_generator, drawn, noise, config.layout_grad)  # [N,3,H,W]
     of_fake, _ = discriminate(behind_augmentation(n.image_discriminator_2, noise), fake, images)
     terms["gan_generated"] = config.lambda_D2 * hinge_generator(of_fake)
     if config.train_spade:
@@ -132,8 +133,9 @@ def generator_terms(networks, config, labels, images, noise, kept=None) -> dict:
         weights = image_losses.Weights(config.lambda_feat, config.lambda_vgg, config.lambda_kld * config.batch_size)
         critic = behind_augmentation(n.image_discriminator, noise)
         on_real = image_losses.generator_losses(
-            n.spade_generator, critic, labels, images, weights, n.encoder, noise["encoder"], n.vgg, of_real_layouts
-        )
+            n.spade_generator, critic, labels, images, weights, n.encoder, noise["encoder"], n.vgg, of_real_layouts,
+            noise.get("offsets"),
+        )  # fmt: skip
         terms |= {f"{name}_real_layout": value for name, value in on_real.items()}
     if kept is not None:
         ready = {"layouts": layouts, "of_layouts": fake} | ({"of_real": of_real_layouts[0]} if of_real_layouts else {})
@@ -164,8 +166,9 @@ def discriminator_terms(networks, config, labels, images, noise, ready=None, ste
         mix = noise.get("real_classes"), config.lambda_labelmix
         critic = behind_augmentation(n.image_discriminator, noise)
         on_real = image_losses.discriminator_losses(
-            n.spade_generator, critic, labels, images, n.encoder, noise["encoder"], *mix, ready.get("of_real")
-        )
+            n.spade_generator, critic, labels, images, n.encoder, noise["encoder"], *mix, ready.get("of_real"),
+            noise.get("offsets"),
+        )  # fmt: skip
         terms |= {f"{name}_real_layout": value for name, value in on_real.items()}
     for name, value in second_discriminator_terms(n, drawn, images, noise, ready.get("of_layouts")).items():
         terms[name] = config.lambda_D2 * value
@@ -179,7 +182,7 @@ def second_discriminator_terms(networks, layouts, images, noise, fake=None) -> d
     """
     if fake is None:
         with torch.no_grad():
-            fake = images_of(networks.spade_generator, layouts, noise["style"], "stem")
+            fake = images_of(networks.spade_generator, layouts, noise, "stem")
     critic = behind_augmentation(networks.image_discriminator_2, noise)
     of_fake, of_real = discriminate(critic, fake, images)
     return {"fake_generated": hinge_discriminator_fake(of_fake), "real_generated": hinge_discriminator_real(of_real)}

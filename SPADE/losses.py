@@ -165,15 +165,16 @@ def encode(encoder, image, noise):
 
 
 def generator_losses(
-    generator, discriminator, labels, image, weights: Weights, encoder=None, noise=None, vgg=None, kept=None
-):
+    generator, discriminator, labels, image, weights: Weights, encoder=None, noise=None, vgg=None, kept=None,
+    offsets=None,
+):  # fmt: skip
     """labels uint8 [N,1,H,W], image float [N,3,H,W] in [-1,1] -> {term: weighted loss, a mean over the images}.
 
     encoder, noise: style encoder and normal [N,style_dim] to sample its styles with, or None. vgg: images -> feature
-    maps, or None to leave the perceptual term out. kept: list to keep the drawn images in.
+    maps, or None to leave the perceptual term out. kept: list to keep the drawn images in. offsets: of their noise.
     """
     style, mean, log_variance = encode(encoder, image, noise)
-    fake = generator(labels, style=style)
+    fake = generator(labels, style=style, offsets=offsets)
     if kept is not None:
         kept.append(fake.detach())
     if isinstance(discriminator, SegmentationCritic):
@@ -194,8 +195,9 @@ def generator_losses(
 
 
 def discriminator_losses(
-    generator, discriminator, labels, image, encoder=None, noise=None, real_classes=None, lambda_mix=0.0, fake=None
-):
+    generator, discriminator, labels, image, encoder=None, noise=None, real_classes=None, lambda_mix=0.0, fake=None,
+    offsets=None,
+):  # fmt: skip
     """Losses on drawn images [N,3,H,W], or (None) on images drawn anew, without gradients -> {term: loss}.
 
     real_classes, lambda_mix: of LabelMix, which a segmentation critic is also trained with: bool [N,C], those whose
@@ -204,7 +206,7 @@ def discriminator_losses(
     if fake is None:
         with torch.no_grad():
             style, _, _ = encode(encoder, image, noise)
-            fake = generator(labels, style=style)
+            fake = generator(labels, style=style, offsets=offsets)
     if isinstance(discriminator, SegmentationCritic):
         mask = label_mix(labels, real_classes)  # [N,1,H,W]
         mixed = mask * image + (1 - mask) * fake

@@ -16,11 +16,12 @@ UPSAMPLINGS = {"normal": 5, "more": 6, "most": 7}  # SPADE's names for how often
 INTERPOLATIONS = ("nearest", "bilinear")
 
 
-class FixedNoise(nn.Module):
+class TextureNoise(nn.Module):
     """Adds a normal number to each pixel, times a learned strength of each channel: [N,K,h,w] -> [N,K,h,w].
 
     As in StyleGAN (Karras et al., CVPR 2019, section 3.2), but drawn once and kept, so that an image depends on its
-    layout alone. Within a large area of one class there is nothing else that a texture could be made of.
+    layout alone. Within a large area of one class there is nothing else that a texture could be made of. Where each
+    sample's noise begins elsewhere in training (offsets), the generator can't learn by heart what stands where.
     """
 
     def __init__(self, channels: int, height: int, width: int):
@@ -28,8 +29,18 @@ class FixedNoise(nn.Module):
         self.register_buffer("noise", torch.randn(1, 1, height, width))
         self.strength = nn.Parameter(torch.zeros(channels))
 
-    def forward(self, x):
-        return torch.addcmul(x, self.noise.to(x.dtype), self.strength.view(-1, 1, 1).to(x.dtype))
+    def forward(self, x, offsets=None):
+        """offsets: float [N,2] in [0,1), the row and the column that each sample's noise begins at; None: the first."""
+        noise = self.noise if offsets is None else rolled(self.noise, offsets)
+        return torch.addcmul(x, noise.to(x.dtype), self.strength.view(-1, 1, 1).to(x.dtype))
+
+
+def rolled(noise, offsets):
+    """Noise [1,1,h,w] -> [N,1,h,w]; sample i's begins at its offsets, and goes on from the other edge."""
+    h, w = noise.shape[2:]
+    rows = ((offsets[:, :1] * h).long() + torch.arange(h, device=noise.device)) % h  # [N,h]
+    columns = ((offsets[:, 1:] * w).long() + torch.arange(w, device=noise.device)) % w  # [N,w]
+    return noise[0, 0][rows[:, :, None], columns[:, None, :]].unsqueeze(1)
 
 
 class ResidualBlock(nn.Module):
@@ -49,12 +60,12 @@ class ResidualBlock(nn.Module):
         if self.learned_shortcut:
             self.norm_s = SPADENorm(in_channels, num_classes, hidden, plain)
             self.conv_s = SpectralConv2d(in_channels, out_channels, 1, bias=False)
-        self.noise_0 = FixedNoise(middle, *noise_size) if noise_size else nn.Identity()
-        self.noise_1 = FixedNoise(out_channels, *noise_size) if noise_size else nn.Identity()
+        self.noise_0 = TextureNoise(middle, *noise_size) if noise_size else None
+        self.noise_1 = TextureNoise(out_channels, *noise_size) if noise_size else None
         self.interpolation, self.plain = interpolation, plain
 
-    def forward(self, x, layout, upsample: bool):
-        """layout: `layout_at` the output's size, which is twice that of x with upsampling first."""
+    def forward(self, x, layout, upsample: bool, offsets=None):
+        """layout: `layout_at` the output's size, which is twice that of x with upsampling first; offsets: of noise."""
         if upsample and self.interpolation == "bilinear":
             x, upsample = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False), False
         elif upsample and (self.plain or not self.learned_shortcut):  # else the norms do it, without writing it down
@@ -62,9 +73,11 @@ class ResidualBlock(nn.Module):
         shared = self.training and self.learned_shortcut and not self.plain and not torch.compiler.is_compiling()
         moments = batch_moments(x) if shared else None  # two of the norms see the same x
         shortcut = self.conv_s(self.norm_s(x, layout, upsample, moments=moments)) if self.learned_shortcut else x
-        x = self.noise_0(self.conv_0(self.norm_0(x, layout, upsample, LEAK, moments)))
-        x = self.conv_1(self.norm_1(x, layout, leak=LEAK))
-        return self.noise_1(x.add_(shortcut))
+        x = self.conv_0(self.norm_0(x, layout, upsample, LEAK, moments))
+        if self.noise_0 is not None:
+            x = self.noise_0(x, offsets)
+        x = self.conv_1(self.norm_1(x, layout, leak=LEAK)).add_(shortcut)
+        return x if self.noise_1 is None else self.noise_1(x, offsets)
 
 
 class SPADEGenerator(nn.Module):
@@ -78,7 +91,8 @@ class SPADEGenerator(nn.Module):
         hidden: int = 128,  # width of the modulations' hidden layer
         style_dim: int = 0,  # > 0: start from a style vector instead of from the layout
         interpolation: str = "nearest",  # of features where they are doubled, as published; one of INTERPOLATIONS
-        noise: bool = False,  # FixedNoise in every block
+        noise: bool = False,  # TextureNoise in every block
+        moving_noise: bool = False,  # which begins elsewhere for each sample in training
         gain: float = 0.02,  # of the initial weights: nothing that a trained generator would need to know
         plain: bool = False,  # operations as PyTorch has them, for exports and to compare with; one process
         neighbourhoods_on: tuple[str, ...] = ("cpu",),  # types of devices where hard layouts become neighbourhoods
@@ -94,6 +108,7 @@ class SPADEGenerator(nn.Module):
             style_dim=style_dim,
             interpolation=interpolation,
             noise=noise,
+            moving_noise=moving_noise,
         )
         if upsamplings not in UPSAMPLINGS.values() or height % 2**upsamplings or width % 2**upsamplings:
             raise ValueError(f"{upsamplings} upsamplings do not lead to an image of {height}x{width}")
@@ -120,13 +135,14 @@ class SPADEGenerator(nn.Module):
         self.to_rgb = nn.Conv2d(widths[-1] * channels // 2, 3, 3, padding=1)
         initialise(self, gain)
 
-    def forward(self, semantics, norm_semantics=None, style=None):
+    def forward(self, semantics, norm_semantics=None, style=None, offsets=None):
         """Layout -> image [N,3,H,W] in [-1,1], float32 also under autocast.
 
         semantics, norm_semantics: float [N,C,h,w] or hard labels uint8 [N,1,h,w], of any size. The first feeds the
         stem, the second the normalisations (default: the first too). Where the layout carries a gradient, the caller
         decides by the second which way it takes: SB-GAN's "stem" gradient passes labels or a detached copy.
-        style: float [N,style_dim], needed exactly if the generator has a style_dim.
+        style: float [N,style_dim], needed exactly if the generator has a style_dim. offsets: see `TextureNoise`, in
+        training alone.
         """
         norm_semantics = semantics if norm_semantics is None else norm_semantics
         if self.plain and norm_semantics.dtype == torch.uint8:
@@ -144,8 +160,12 @@ class SPADEGenerator(nn.Module):
             if upsample:
                 h, w = 2 * h, 2 * w
                 layout = self.layout_at(norm_semantics, h, w)  # once per resolution
-            x = block(x, layout, upsample)
+            x = block(x, layout, upsample, offsets)
         return torch.tanh(widened(self.to_rgb(F.leaky_relu_(x, LEAK))))
+
+    def draw_offsets(self, num: int, device):
+        """Draws where each sample's noise begins in training, float [num,2]; None where it does not move."""
+        return torch.rand(num, 2, device=device) if self.arguments["moving_noise"] else None
 
     def layout_at(self, semantics, height, width):
         """The input that all normalisations of one resolution share; plain ones resize the semantics for themselves."""

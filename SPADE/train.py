@@ -78,6 +78,7 @@ class SpadeSettings(ImageScores, RealPairLosses, WarmStart, RunSettings):
     noise: bool = setting(
         False, "fixed noise in the generator's blocks, of learned strength, for textures of large areas"
     )
+    move_noise: bool = setting(False, "while it learns, this noise begins at another place for each image")
     critic: str = setting(
         "patch", "judges patches, or (segmentation) which class each pixel shows, without feature matching", CRITICS
     )
@@ -100,6 +101,13 @@ def check(config, store):
     check_batch(config.batch_size, config, len(store["train"]))
     check_image_size(store, config.upsampling, config.store)
     require(config.niter + config.niter_decay > 0, "niter", config.niter, "positive with --niter_decay", "raise one")
+    require(
+        config.noise or not config.move_noise,
+        "move_noise",
+        "given without --noise",
+        "given with it",
+        "pass both, or neither",
+    )
     check_augmentation(config.augment, config.critic)
 
 
@@ -135,6 +143,7 @@ def make_networks(config: SpadeSettings, store, device) -> dict:
             style_dim=config.style_dim if config.use_vae else 0,
             interpolation=config.interpolation,
             noise=config.noise,
+            moving_noise=config.move_noise,
             gain=config.init_gain,
         ),
     }
@@ -196,14 +205,14 @@ def train(config: SpadeSettings, store, device, vgg, score) -> Path:
 
     kinds = augmentation.parse_kinds(config.augment)
 
-    def generator_terms(kept, labels, images, noise, draws):
+    def generator_terms(kept, labels, images, noise, draws, offsets):
         pair, critic = (labels, images), augmentation.augmented(discriminator, draws, image_channels=3)
-        return generator_losses(generator, critic, *pair, weights, encoder, noise, vgg, kept)
+        return generator_losses(generator, critic, *pair, weights, encoder, noise, vgg, kept, offsets)
 
-    def discriminator_terms(labels, images, noise, draws, real_classes, fake):
+    def discriminator_terms(labels, images, noise, draws, offsets, real_classes, fake):
         pair, critic = (labels, images), augmentation.augmented(discriminator, draws, image_channels=3)
         mix = real_classes, config.lambda_labelmix
-        return discriminator_losses(generator, critic, *pair, encoder, noise, *mix, fake)
+        return discriminator_losses(generator, critic, *pair, encoder, noise, *mix, fake, offsets)
 
     def update(step, descend):
         # --- Data and noise: this process's n of the batch ---
@@ -211,17 +220,18 @@ def train(config: SpadeSettings, store, device, vgg, score) -> Path:
         images = from_uint8(images)  # in [-1,1]
         noise = torch.randn(2, len(images), config.style_dim, device=device) if encoder else (None, None)
         draws = [augmentation.draw(len(images), kinds, device) for _ in noise]  # each {kind: [n,...]}
+        offsets = [generator.draw_offsets(len(images), device) for _ in noise]  # each [n,2], or None
         real_classes = torch.rand(len(images), generator.num_classes, device=device) < 0.5 if by_pixel else None
 
         # --- Generator, and the encoder with it ---
         with frozen(discriminator):
-            parts = micro_batches(config.micro_batch, labels, images, noise[0], draws[0])
+            parts = micro_batches(config.micro_batch, labels, images, noise[0], draws[0], offsets[0])
             kept = [] if config.reuse_fakes else None  # its images, part by part
             losses = descend(partial(generator_terms, kept), parts, optimizers["generator"], kind="generator/")
 
         # --- Discriminator, on images drawn anew unless those are to serve ---
         fake = torch.cat(kept) if kept else None
-        parts = micro_batches(config.micro_batch, labels, images, noise[1], draws[1], real_classes, fake)
+        parts = micro_batches(config.micro_batch, labels, images, noise[1], draws[1], offsets[1], real_classes, fake)
         return losses | descend(discriminator_terms, parts, optimizers["discriminator"], kind="discriminator/")
 
     training = loop.Training(

@@ -261,7 +261,7 @@ def layout_gradients(generators, layout_grad):
     torch.manual_seed(1)
     layouts = straight_through(layout_generator(torch.randn(2, 8)))
     layouts.retain_grad()
-    image = images_of(spade_generator, layouts, None, layout_grad)
+    image = images_of(spade_generator, layouts, {"style": None}, layout_grad)
     (image * torch.linspace(-1, 1, image.numel()).view_as(image)).sum().backward()
     return layouts, {name: p.grad.clone() for name, p in layout_generator.named_parameters() if p.grad is not None}
 
@@ -287,7 +287,7 @@ def test_full_and_stem_differ_in_the_gradient_but_not_in_the_image(generators):
     assert any((of_stem[k] - of_full[k]).abs().max() > 0.1 * of_stem[k].abs().max() for k in of_stem)
     layouts = one_hot(torch.randint(0, CLASSES, (2, 1, 16, 32), dtype=torch.uint8), CLASSES)
     spade_generator = generators[1].eval()
-    of_stem, of_full = (images_of(spade_generator, layouts, None, way) for way in ("stem", "full"))
+    of_stem, of_full = (images_of(spade_generator, layouts, {"style": None}, way) for way in ("stem", "full"))
     assert torch.allclose(of_stem, of_full)
 
 

@@ -39,6 +39,7 @@ STEPS = {
     "stage 2": ("spade", [], 0),
     "stage 2 in bf16 with VGG, in parts": ("spade", [*BF16, *PARTS, "--vgg_loss"], 8),
     "stage 2 with styles": ("spade", [*STYLE], 0),
+    "stage 2 with moving noise, in bf16": ("spade", ["--noise", "--move_noise", *BF16], 0),
     "stage 2 with styles in bf16": ("spade", [*STYLE, *BF16], 0),
     "stage 2, segmentation critic": ("spade", ["--critic", "segmentation"], 0),
     "stage 2, segmentation critic in bf16": ("spade", ["--critic", "segmentation", *BF16], 0),

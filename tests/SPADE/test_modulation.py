@@ -324,5 +324,12 @@ def test_noise_is_added_to_both_convolutions_outputs(layouts):
         hidden[:, 1] += 0.5 * block.noise_0.noise[0, 0]
         wanted = block.conv_1(block.norm_1(hidden, layout, leak=0.2)) + block.conv_s(block.norm_s(x, layout))
         check(block(x, layout, upsample=False), wanted, 1e-12)
+    block.noise_1.strength.data[2] = 0.5
+    moved = block(x, layout, upsample=False, offsets=torch.tensor([[0.0, 0.0], [0.5, 0.75]]))  # of the second sample
+    check(moved[0], block(x, layout, upsample=False)[0], 1e-12)
+    for noise in (block.noise_0, block.noise_1):
+        noise.noise = noise.noise.roll((-HEIGHT // 2, -(WIDTH * 3 // 4)), (2, 3))
+    check(moved[1], block(x, layout, upsample=False)[1], 1e-12)
+    assert (moved[0] - block(x, layout, upsample=False)[0]).abs().max() > 0.1
     block.train()(x, layout, upsample=False).square().sum().backward()
     assert block.noise_0.strength.grad.abs().min() > 0 and block.noise_1.strength.grad.abs().min() > 0

@@ -194,9 +194,17 @@ def test_spade_without_batch_statistics(size):
         assert any("kl" in name for name in whole[1]) == (terms is of_generator)
 
 
+def with_noise(spade):
+    """Its noise as strong as what it is added to, as it is nowhere at first."""
+    for name, strength in spade.named_parameters():
+        if "strength" in name:
+            torch.nn.init.ones_(strength)
+    return spade
+
+
 def test_joined_without_batch_statistics(layout_networks):
     torch.manual_seed(1)
-    spade = SPADEGenerator(CLASSES, 32, 64, channels=2, hidden=4).eval()
+    spade = with_noise(SPADEGenerator(CLASSES, 32, 64, channels=2, hidden=4, noise=True, moving_noise=True)).eval()
     networks = joint_stage.Networks(
         *layout_networks, spade, MultiscaleDiscriminator(CLASSES + 3, 2), MultiscaleDiscriminator(3, 2)
     )
@@ -217,7 +225,7 @@ def test_joined_without_batch_statistics(layout_networks):
 def test_samples_of_the_generators_descent_are_those_of_the_same_noise(layout_networks):
     """With `--reuse_fakes` the critics see these."""
     torch.manual_seed(1)
-    spade = SPADEGenerator(CLASSES, 32, 64, channels=2, hidden=4).eval()
+    spade = with_noise(SPADEGenerator(CLASSES, 32, 64, channels=2, hidden=4, noise=True, moving_noise=True)).eval()
     critics = MultiscaleDiscriminator(CLASSES + 3, 2).eval(), MultiscaleDiscriminator(3, 2).eval()
     networks = joint_stage.Networks(*layout_networks, spade, *critics)
     config = FinetuneSettings(store="", name="", layout_name="", spade_name="")
