@@ -126,6 +126,8 @@ def train(config, phases, data, generator, discriminator, domain: Domain, device
     def update(step, descend):
         # --- Data and noise: this process's n of the batch, and a draw for each descent ---
         phase, alpha = phase_at(phases, step.images_seen)
+        if config.compile and phase.fading:
+            alpha = torch.full((), alpha, device=device)  # see `fading`
         at = dict(resolution=phase.resolution, alpha=alpha)
         real = domain.real(step.images_seen, step.batch_size, phase.resolution)  # [n,C,h,w]
         z = torch.randn(2, len(real), generator.latent_dim, device=device)

@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 
+from SPADE.engine.compilation import as_written
 from SPADE.engine.device import widened
 
 
@@ -15,7 +16,7 @@ def gradient_penalty(discriminator, real, fake, mix=None):
         mix = torch.rand(len(real), device=real.device)
     mix = mix.view(-1, *[1] * (real.dim() - 1))
     between = torch.lerp(fake, real, mix).detach().requires_grad_()
-    with torch.autocast(real.device.type, enabled=False):  # a norm near 1 minus 1 leaves bfloat16 no digits
+    with torch.autocast(real.device.type, enabled=False), as_written():  # near 1, bfloat16 has no digits for 1 less
         scores = discriminator(between)
     (gradient,) = torch.autograd.grad(scores.sum(), between, create_graph=True)
     return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
@@ -65,7 +66,7 @@ def logistic_generator(fake_scores):
 def r1_penalty(discriminator, real):
     """E ||grad D(real)||_2^2 / 2 (Mescheder et al., ICML 2018, eq. 9). discriminator: x [N,...] -> scores [N,1]."""
     real = real.detach().requires_grad_()
-    with torch.autocast(real.device.type, enabled=False):
+    with torch.autocast(real.device.type, enabled=False), as_written():
         scores = discriminator(real)
     (gradient,) = torch.autograd.grad(scores.sum(), real, create_graph=True)
     return gradient.square().flatten(1).sum(1).mean() / 2

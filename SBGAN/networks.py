@@ -81,7 +81,12 @@ def upsample(x):
     return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
-def lerp(coarse, fine, alpha: float):
+def fading(alpha) -> bool:
+    """alpha: a float, or a tensor []: that of a compiled network, which would be compiled anew for each float."""
+    return isinstance(alpha, torch.Tensor) or alpha < 1
+
+
+def lerp(coarse, fine, alpha):
     return (1 - alpha) * coarse + alpha * fine
 
 
@@ -179,7 +184,7 @@ class ProgressiveGenerator(nn.Module):
         last = block_of(resolution)
         x, coarse = z, None
         for i in range(last + 1):
-            if i == last and i > 0 and alpha < 1:
+            if i == last and i > 0 and fading(alpha):
                 coarse = widened(self.heads[i - 1](x))
             x = self.blocks[i](x) if i else self.blocks[0](z, shares)
         return coarse, widened(self.heads[last](x))
@@ -290,7 +295,7 @@ class ProgressiveDiscriminator(nn.Module):
         y = F.leaky_relu_(self.inputs[last](x), LEAK)
         for i in range(last, -1, -1):
             y = self.blocks[i](y) if i else self.blocks[i](y, batches)
-            if i == last and i > 0 and alpha < 1:
+            if i == last and i > 0 and fading(alpha):
                 coarse = F.leaky_relu_(self.inputs[i - 1](F.avg_pool2d(x, 2)), LEAK)
                 y = lerp(coarse, y, alpha)
         return y

@@ -24,6 +24,7 @@ from SPADE.augmentation import parse_kinds
 from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
 from SPADE.engine.checkpoint import check_store, data_record
+from SPADE.engine.compilation import check_compiler
 from SPADE.engine.config import RunSettings, check_batch, harmless, require, setting
 from SPADE.engine.device import pick, place, seed_everything
 from SPADE.engine.distributed import join_processes, rank
@@ -98,6 +99,7 @@ def run(config: FinetuneSettings) -> Path:
     store = open_store(config.store)
     check_finetune(config, store)
     device = join_processes(pick(config.device))
+    check_compiler(config.compile, device)
     folder = RunFolder(config, FINETUNE.prefix, FINETUNE.name)
     if folder.saved:
         config, origin = continued(config, folder.saved.content)

@@ -19,6 +19,7 @@ from SBGAN.networks import ImageGenerator, ProgressiveDiscriminator
 from SBGAN.train_progressive_seg import LayoutSettings, plan_phases, sizes
 from SPADE.engine import config as settings
 from SPADE.engine.checkpoint import data_record
+from SPADE.engine.compilation import check_compiler
 from SPADE.engine.config import require
 from SPADE.engine.device import Ahead, pick, place, seed_everything
 from SPADE.engine.distributed import join_processes, rank, world_size
@@ -86,6 +87,7 @@ def run(config: BaselineSettings) -> Path:
     phases = plan_phases(config, store)
     check_sampler(config)
     device = join_processes(pick(config.device))
+    check_compiler(config.compile, device)
     seed_everything(config.seed)
     shared = sizes(config, store)
     generator = ImageGenerator(3, latent_dim=config.latent_dim, pixel_norm=config.pixel_norm, **shared)

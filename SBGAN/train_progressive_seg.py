@@ -23,6 +23,7 @@ from SBGAN.networks import PIXEL_NORMS, LayoutGenerator, ProgressiveDiscriminato
 from SPADE.augmentation import parse_kinds
 from SPADE.engine import config as settings
 from SPADE.engine.checkpoint import data_record
+from SPADE.engine.compilation import check_compiler
 from SPADE.engine.config import RunSettings, WarmStart, check_batch, harmless, require, setting
 from SPADE.engine.device import Ahead, pick, place, seed_everything
 from SPADE.engine.distributed import join_processes, rank, world_size
@@ -201,6 +202,7 @@ def run(config: LayoutSettings) -> Path:
     store = open_store(config.store)
     phases = plan_phases(config, store)
     device = join_processes(pick(config.device))
+    check_compiler(config.compile, device)
     seed_everything(config.seed)
     generator = make_generator(config, store)
     discriminator = ProgressiveDiscriminator(

@@ -21,6 +21,7 @@ from SBGAN.pairs import Mixture, from_model, from_split, open_folder
 from SPADE.engine import config as settings
 from SPADE.engine import loop
 from SPADE.engine.checkpoint import check_store, data_record
+from SPADE.engine.compilation import check_compiler
 from SPADE.engine.config import RunSettings, check_batch, harmless, require, setting
 from SPADE.engine.device import evaluating, pick, place, seed_everything, to_device
 from SPADE.engine.distributed import join_processes, rank
@@ -161,6 +162,7 @@ def run(config: SegmenterSettings) -> Path:
     store = open_store(config.store)
     split, mix = check(config, store)
     device = join_processes(pick(config.device))
+    check_compiler(config.compile, device)
     generated, origin = generated_pairs(config, store, config.batch_size, device)
     pairs = Mixture(from_split(split, config.seed), generated, mix)
     folder = RunFolder(config, SEGMENTER.prefix, SEGMENTER.name)

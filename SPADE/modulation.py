@@ -9,6 +9,7 @@ from torch import nn
 
 from datasets.labels import one_hot
 from SPADE.engine.device import widened
+from SPADE.engine.distributed import world_size
 from SPADE.engine.state import Iterative
 from SPADE.ops.affine import EPS, MOMENTUM, batch_norm_affine
 from SPADE.ops.convolution import conv2d
@@ -37,12 +38,14 @@ def layout_at(semantics, height: int, width: int, num_classes: int, hidden: int,
     Hard labels become their distinct neighbourhoods unless these are too many; `hidden` as in SPADENorm.
     neighbourhoods_on: types of devices where they do.
     """
-    if semantics.dtype == torch.uint8 and semantics.device.type in neighbourhoods_on:
+    hard = semantics.dtype == torch.uint8 and not torch.compiler.is_compiling()
+    if hard and semantics.device.type in neighbourhoods_on:
         semantics = resize(semantics, height, width)
         neighbourhoods = neighbourhoods_of(semantics, num_classes, hidden)
         if neighbourhoods is not None:
             return neighbourhoods
-    return semantics_at(semantics, height, width, num_classes)
+    # In the order in memory that the weights have: each of the norms' convolutions would sort it anew.
+    return semantics_at(semantics, height, width, num_classes).contiguous(memory_format=torch.channels_last)
 
 
 class SPADENorm(nn.Module):
@@ -61,7 +64,7 @@ class SPADENorm(nn.Module):
         layout: semantics float [N,C,h,w] (of the output's size), or their Neighbourhoods. leak: slope of the leaky
         ReLU, 1 for none. moments: batch_moments(x) where the caller has them already.
         """
-        if self.plain:
+        if self.plain or (torch.compiler.is_compiling() and world_size() == 1):
             return self.equation(x, layout, upsample, leak)
         gamma_beta = two_convolutions(layout, self.shared, self.gamma_beta)
         running = self.norm.running_mean, self.norm.running_var

@@ -70,7 +70,8 @@ class ResidualBlock(nn.Module):
             x, upsample = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False), False
         elif upsample and (self.plain or not self.learned_shortcut):  # else the norms do it, without writing it down
             x, upsample = F.interpolate(x, scale_factor=2, mode="nearest"), False
-        moments = batch_moments(x) if self.training and not self.plain else None  # two of the norms see the same x
+        shared = self.training and self.learned_shortcut and not self.plain and not torch.compiler.is_compiling()
+        moments = batch_moments(x) if shared else None  # two of the norms see the same x
         shortcut = self.conv_s(self.norm_s(x, layout, upsample, moments=moments)) if self.learned_shortcut else x
         x = self.conv_0(self.norm_0(x, layout, upsample, LEAK, moments))
         if self.noise_0 is not None:
@@ -220,6 +221,11 @@ class MultiscaleDiscriminator(nn.Module):
         return results
 
 
+def memory_format(images):
+    last = images.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format
+
+
 def discriminate(discriminator, fake, real, semantics=None):
     """Runs fake and real images in one batch; returns the discriminator's outputs for each.
 
@@ -228,6 +234,8 @@ def discriminate(discriminator, fake, real, semantics=None):
     """
     images = torch.cat([fake, real])  # [2N,3,H,W]
     if semantics is not None:
+        # In the images' order in memory: what is joined of two is in none, and each convolution would sort it anew.
+        semantics = semantics.contiguous(memory_format=memory_format(images))
         images = torch.cat([torch.cat([semantics, semantics]), images], 1)  # [2N,C+3,H,W]
     outputs = discriminator(images)
     n = len(fake)

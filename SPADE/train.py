@@ -18,6 +18,7 @@ from SPADE import augmentation
 from SPADE.engine import config as settings
 from SPADE.engine import loop
 from SPADE.engine.checkpoint import data_record
+from SPADE.engine.compilation import check_compiler
 from SPADE.engine.config import RunSettings, WarmStart, check_batch, harmless, require, setting
 from SPADE.engine.device import Ahead, evaluating, pick, place, seed_everything
 from SPADE.engine.distributed import join_processes, rank, world_size
@@ -261,6 +262,7 @@ def run(config: SpadeSettings) -> Path:
     store = open_store(config.store)
     check(config, store)
     device = join_processes(pick(config.device))
+    check_compiler(config.compile, device)
     vgg = perceptual_network(config, device)
     evaluation = make_evaluation(config, store, device, store.height) if config.evaluate_every else None
 

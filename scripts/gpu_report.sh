@@ -5,7 +5,7 @@
 # Figures are in the folder out=DIR (default gpu_report) as soon as they are there, so that a run that is cut off leaves
 # what it has: machine.txt, parts.txt (how each ended), checks.txt (tests, resume, loader), benchmark.txt and .jsonl,
 # training.txt, scores.json, summary.md.
-# For a trial elsewhere: device, cases, precisions, sizes, images, height, training (flags of all stages), tests.
+# For a trial elsewhere: device, cases, precisions, compiled (its precisions), sizes, images, height, widths, batch, tests.
 
 set -uo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -51,6 +51,10 @@ share() { # a hundredth of the whole time, so many times
     echo $((60 * minutes * $1 / 100))
 }
 
+figures() { # FILE: a line of the figures, which are there also where the program was cut off after it had measured
+    [ ! -s "$1" ] || { tr -d '\n' <"$1"; echo; } >>"$out/benchmark.jsonl"
+}
+
 # --- Packages, machine ---
 kept="$("$python" scripts/kept_torch.py)" || exit $?
 [ -n "$kept" ] || refuse "$python has no PyTorch; activate an environment with PyTorch 2.9 or newer"
@@ -87,8 +91,8 @@ for case in ${cases:-inference stage_3 stage_2 stage_1}; do
     if [ "$case" = inference ]; then batch=16; fi
     flags=(--cases "$case" --batch_size "$batch" --layout_batch_size 16 --precisions "${precisions:-fp32,tf32,bf16}")
     flags+=(--device "$device" --json "$work/$case.json" ${sizes:-})
-    part "benchmark of $case" "$(share 11)" benchmark.txt "$python" -m SBGAN.benchmark "${flags[@]}" &&
-        tr -d '\n' <"$work/$case.json" >>"$out/benchmark.jsonl" && echo >>"$out/benchmark.jsonl"
+    part "benchmark of $case" "$(share 11)" benchmark.txt "$python" -m SBGAN.benchmark "${flags[@]}"
+    figures "$work/$case.json"
 done
 
 # --- A run in two parts ends with the bits of a run in one ---
@@ -122,5 +126,11 @@ part "stage 3" "$(share 15)" training.txt "$python" -m SBGAN.train_finetune_end2
     part scores "$(share 10)" training.txt "$python" -m SBGAN.evaluate "${scoring[@]}" \
         --checkpoint "$work"/weights/joined/finetune_*.pt &&
     cp "$work"/results/joined/*/scores.json "$out/scores.json"
+
+# --- What torch.compile would gain, in the time that is left: to begin takes minutes ---
+flags=(--cases stage_2 --batch_size 8 --precisions "${compiled:-bf16}" --compile --no_memory --device "$device")
+part "benchmark of stage_2, compiled" "$(share 50)" benchmark.txt "$python" -m SBGAN.benchmark "${flags[@]}" \
+    --json "$work/compiled.json" ${sizes:-}
+figures "$work/compiled.json"
 "$python" scripts/gpu_summary.py "$out" >"$out/summary.md"
 cat "$out/summary.md"

@@ -31,6 +31,7 @@ from datasets.errors import UserError, exit_on_user_error
 from datasets.files import replacing
 from SBGAN.benchmark.cases import CASES, FORMS, Sizes, load_pairs
 from SPADE.engine import config as settings
+from SPADE.engine.compilation import as_written, check_compiler, step_begins
 from SPADE.engine.config import require, setting
 from SPADE.engine.device import (
     PRECISIONS,
@@ -82,7 +83,7 @@ def count_operations(step) -> tuple[int, int]:
     """Counts the multiplications and additions of a step's products, and its calls of any operation."""
     counter, calls = FlopCounterMode(display=False), Calls()
     counter.mod_tracker = NoModules()
-    with counter, calls:
+    with as_written(), counter, calls:
         step(0)
     return counter.get_total_flops(), calls.made
 
@@ -110,6 +111,7 @@ def convolution_rate(precision: str, device) -> float:
 class BenchmarkSettings(Sizes):
     cases: str = setting(",".join(CASES), "which ones, separated by commas")
     precisions: str = setting("fp32", "of the product's form, separated by commas; the plain form is float32")
+    compile: bool = setting(False, "the product's form by torch.compile, too, which takes minutes to begin")
     repeats: int = setting(5, "timed steps of each form", at_least=1)
     device: str | None = setting(None, "cpu, cuda or cuda:N; default cuda if there is one")
     threads: int = setting(0, "of PyTorch on the CPU; 0: as PyTorch finds best", at_least=0)
@@ -148,13 +150,29 @@ def peak(step, config: BenchmarkSettings, case: str, form: str, device, allocate
     return peak_memory(device) - allocated
 
 
+def begun(step):
+    """A step of compiled networks, as the loop makes it."""
+
+    def made(i):
+        step_begins()
+        return step(i)
+
+    return made
+
+
 def measure(case: str, forms: list[str], config: BenchmarkSettings, pairs, device) -> dict:
     """Figures of one case, by form."""
-    steps, operations, launches, peaks = {}, {}, {}, {}
+    steps, operations, launches, peaks, first = {}, {}, {}, {}, {}
     for name in forms:
         allocated = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
         seed_everything(0)
-        step = steps[name] = CASES[case](config, pairs, FORMS[name], device)
+        step = CASES[case](config, pairs, FORMS[name], device)
+        if FORMS[name].compiled:
+            step = begun(step)
+            began = time.perf_counter()
+            step(0)
+            first[name] = time.perf_counter() - began
+        steps[name] = step
         operations[name] = count_operations(step)  # which also warms up, and makes the optimisers' state
         peaks[name] = peak(step, config, case, name, device, allocated) if config.memory else None
         launches[name] = count_launches(step, device)
@@ -175,6 +193,7 @@ def measure(case: str, forms: list[str], config: BenchmarkSettings, pairs, devic
             "ratios": ratios,
             "seconds": median,
             "times": times[name],
+            "first_seconds": first.get(name),
             "images_per_second": images / median,
             "operations": operations[name][0],
             "calls": operations[name][1],
@@ -196,6 +215,8 @@ def rows(case: str, figures: dict) -> str:
         line = f"{case:9} {form:12} {own['seconds']:9.3f} {own['images_per_second']:8.1f} {own['ratio']:6.2f} "
         line += f"({min(own['ratios']):.2f} - {max(own['ratios']):.2f}) {own['operations'] / 1e9:16.0f} "
         line += f"{own['rate_share']:8.0%} {own['calls']:6} "
+        if own["first_seconds"]:
+            line += f"(the first step: {own['first_seconds']:.0f} s) "
         if own["peak_bytes"]:
             line += f"{own['peak_bytes'] / 2**20:9.0f} ({own['peak_bytes'] / figures['plain']['peak_bytes']:.2f})"
         lines.append(line)
@@ -220,13 +241,15 @@ def run(config: BenchmarkSettings) -> dict:
     for name in names:
         require(name in CASES, "cases", name, f"out of {', '.join(CASES)}", "name one of them, or several")
     require(config.peak_of in ("", *FORMS), "peak_of", config.peak_of, f"one of {', '.join(FORMS)}", "name one")
-    forms = ["plain", *(f"product {name}" for name in config.precisions.split(","))]
+    kinds = ["product", "compiled"] if config.compile else ["product"]
+    forms = ["plain", *(f"{kind} {name}" for kind in kinds for name in config.precisions.split(","))]
     for name in forms:
         wanted = f"out of {', '.join(PRECISIONS)}"
         require(name in FORMS, "precisions", config.precisions, wanted, "name one of them, or several")
     if config.threads:
         torch.set_num_threads(config.threads)
     device = join_processes(pick(config.device))
+    check_compiler(config.compile, device)
     if device.type == "cpu":
         keep_freed_memory()
     if config.peak_of:

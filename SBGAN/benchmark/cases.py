@@ -24,6 +24,7 @@ from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
 from SBGAN.train_finetune_end2end import FinetuneSettings
 from SPADE import losses as image_losses
 from SPADE.engine import step
+from SPADE.engine.compilation import compile_networks
 from SPADE.engine.config import require, setting
 from SPADE.engine.device import PRECISIONS, autocast, place
 from SPADE.engine.images import from_uint8, spread_pairs
@@ -35,9 +36,13 @@ from SPADE.networks import UPSAMPLINGS, MultiscaleDiscriminator, SPADEGenerator
 class Form:
     plain: bool
     precision: str  # one of PRECISIONS
+    compiled: bool = False  # by torch.compile
 
     def place(self, network, device):
-        return network.to(device) if self.plain else place(network, device)
+        network = network.to(device) if self.plain else place(network, device)
+        if self.compiled:
+            compile_networks([network], device)
+        return network
 
     def images(self, images):
         """uint8 [N,3,H,W] -> [-1,1]"""
@@ -55,6 +60,7 @@ class Form:
 
 
 FORMS = {"plain": Form(True, "fp32")} | {f"product {name}": Form(False, name) for name in PRECISIONS}
+FORMS |= {f"compiled {name}": Form(False, name, compiled=True) for name in PRECISIONS}
 
 
 ASPECT = 2

@@ -117,6 +117,9 @@ class RunSettings:
     micro_batch: int = harmless(
         0, "images that one process handles at a time, to fit its memory; 0: its whole share", at_least=0
     )
+    compile: bool = harmless(
+        False, "torch.compile of the networks, but for gradient penalties and R1: longer until the first steps are made"
+    )
     deterministic: bool = harmless(False, "the same bits on a GPU too, slower; PyTorch warns where it cannot")
     ema: bool = setting(True, "moving average of the generators' weights, which is scored and sampled (--no_ema)")
     ema_images: int = setting(10_000, "its half-life in images, but at most a 20th of those seen", at_least=0)

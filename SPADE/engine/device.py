@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from datasets.errors import UserError
+from SPADE.engine.compilation import as_written
 
 # Of a training's products: float32, float32 with TF32 products, or bfloat16 by autocast. Weights, optimisers, averages,
 # batch statistics, losses and the gradient penalty are float32 whatever is chosen.
@@ -151,12 +152,13 @@ def deterministic(wanted: bool):
 
 @contextlib.contextmanager
 def evaluating(*networks):
-    """Inside, evaluation mode without gradients; afterwards every submodule is back in the mode that it had."""
+    """Inside, evaluation mode without gradients, networks run as they are written (see `compilation`); afterwards every
+    submodule is back in the mode that it had."""
     modes = [(module, module.training) for network in networks for module in network.modules()]
     for network in networks:
         network.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), as_written():
             yield
     finally:
         for module, training in modes:

@@ -227,13 +227,16 @@ def waiting_for_others():
         waiting.clear()
 
 
-def verdict(report: dict, silent: int) -> str | None:
-    """Says what is wrong with a process that last reported this, `silent` seconds ago."""
+def verdict(report: dict, silent: int, patience: int = PATIENCE) -> str | None:
+    """Says what is wrong with a process that last reported this, `silent` seconds ago.
+
+    patience: seconds that a step may take at least.
+    """
     if report["left"]:
         return None if report["left"] == "done" else f"ended: {report['left']}"
     if silent > SILENCE:
         return f"has not been heard of for {silent} s: dead, stopped or cut off"
-    patience = max(PATIENCE, 4 * report["longest"]) if report["begun"] > FIRST_STEPS else 600
+    patience = max(patience, 4 * report["longest"] if report["begun"] > FIRST_STEPS else 600)
     if report["in_step"] > patience and not report["waiting"]:
         return f"has been in one step for {report['in_step']:.0f} s: it hangs"
     return None
@@ -242,8 +245,9 @@ def verdict(report: dict, silent: int) -> str | None:
 class Watch(threading.Thread):
     """Publishes every second how far this process is, and ends it when another one is dead or hangs."""
 
-    def __init__(self, rank: int, world_size: int, store):
+    def __init__(self, rank: int, world_size: int, store, patience: int):
         super().__init__(daemon=True)
+        self.patience = patience
         self.rank, self.peers, self.store = rank, [r for r in range(world_size) if r != rank], store
         self.left, self.beats = "", 0
         self.heard = dict.fromkeys(self.peers, (None, 0))  # last report, rounds without a newer one
@@ -301,7 +305,7 @@ class Watch(threading.Thread):
         if report is None:  # it may begin later than this one
             complaint = f"has not begun within {silent} s" if silent > 3 * SILENCE else None
         else:
-            complaint = verdict(report, silent)
+            complaint = verdict(report, silent, self.patience)
         if complaint and not self.left:
             end_process(f"process {peer}{' (' + report['where'] + ')' if report else ''} {complaint}")
 
@@ -319,13 +323,13 @@ def end_process(message):
 
 
 @contextlib.contextmanager
-def together():
-    """Inside, the processes watch one another. With one process nothing happens."""
+def together(patience: int = PATIENCE):
+    """Inside, the processes watch one another; patience: see `verdict`. With one process nothing happens."""
     if not dist.is_initialized():
         yield
         return
     store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
-    watch = Watch(dist.get_rank(), dist.get_world_size(), dist.PrefixStore("watch", store))
+    watch = Watch(dist.get_rank(), dist.get_world_size(), dist.PrefixStore("watch", store), patience)
     watch.start()
     try:
         yield

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from SPADE.engine.compilation import PATIENCE as COMPILING
+from SPADE.engine.compilation import compile_networks, step_begins
 from SPADE.engine.config import RunSettings
 from SPADE.engine.device import autocast, deterministic, keep_freed_memory, seed_step, set_precision
-from SPADE.engine.distributed import broadcast, rank, stop_requests, together, watched_step
+from SPADE.engine.distributed import PATIENCE, broadcast, rank, stop_requests, together, watched_step
 from SPADE.engine.log import Progress, RunLog
 from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.state import TrainingState
@@ -38,7 +40,9 @@ def train(config: RunSettings, folder: RunFolder, training: Training, device) ->
         return folder.last_good
     broadcast(*state.networks.values())
 
-    # --- Memory and number format of the process ---
+    # --- Compiler, memory and number format of the process ---
+    if config.compile:
+        compile_networks(state.networks.values(), device)
     if device.type == "cpu":
         keep_freed_memory()
     set_precision(config.precision, device)
@@ -47,12 +51,14 @@ def train(config: RunSettings, folder: RunFolder, training: Training, device) ->
     def update(step: Step, guard) -> dict:
         """The stage's update with noise that belongs to this step; returns the losses, on their device."""
         seed_step(config.seed, step.images_seen, rank())
+        if config.compile:
+            step_begins()
         return training.update(step, partial(descend, guard=guard, autocast=precision))
 
     with (
         folder,
         stop_requests() as stop,
-        together(),
+        together(COMPILING if config.compile else PATIENCE),
         deterministic(config.deterministic),
         RunLog(folder.log, state.images_seen) as log,
         Progress(folder.prefix, total, state.images_seen) as progress,

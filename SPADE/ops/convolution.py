@@ -13,6 +13,8 @@ from SPADE.ops import winograd
 
 def conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0), twice: bool = False):
     """F.conv2d with stride and padding as pairs. twice: the gradient of x, and only that, is differentiated again."""
+    if torch.compiler.is_compiling():
+        return F.conv2d(x, weight, bias, stride, padding)
     both = torch.is_grad_enabled() and x.requires_grad and weight.requires_grad
     # What is differentiated twice, the gradient penalty, is computed outside of autocast.
     if twice and both and not torch.is_autocast_enabled(x.device.type):
@@ -133,6 +135,9 @@ def upsampled_conv3x3(x, weight, bias, plain: bool = False):
         for b, kernel in enumerate(added_up(half, 3)):  # [out,in,2,2]
             padded = F.pad(x, (1 - b, b, 1 - a, a))  # [N,in,h+1,w+1]
             parts.append(F.conv2d(padded, kernel, bias))  # [N,out,h,w]
+    if torch.compiler.is_compiling():
+        pixels = torch.stack(parts).unflatten(0, (2, 2))  # [2,2,N,out,h,w]
+        return pixels.permute(2, 3, 4, 0, 5, 1).reshape(n, -1, 2 * h, 2 * w)
     return Interleave.apply(*parts)
 
 

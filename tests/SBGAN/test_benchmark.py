@@ -45,6 +45,19 @@ def test_both_forms_give_the_same(case, fewest, monkeypatch):
             torch.testing.assert_close(found["product fp32"][key], value, rtol=1e-3, atol=1e-4, msg=key)
 
 
+def test_the_compiled_form(monkeypatch):
+    """Losses are the product's, and what is counted is the step as it is written. Traced only: kernels take long."""
+    compile_ = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda network, **how: compile_(network, backend="aot_eager"))
+    found, sizes = {}, Sizes(**SMALL)
+    for name in ("product fp32", "compiled fp32"):
+        seed_everything(0)
+        step = CASES["stage_1"](sizes, load_pairs(sizes, "cpu", num=2), FORMS[name], torch.device("cpu"))
+        seed_everything(1)
+        found[name] = step(0), count_operations(step)[0]
+    torch.testing.assert_close(found["compiled fp32"], found["product fp32"], rtol=1e-4, atol=1e-5)
+
+
 def test_the_products_number_format():
     """Losses differ from float32's, but not by more than the rounding of bf16."""
     found, sizes = {}, Sizes(**SMALL)
