@@ -16,10 +16,8 @@ def gradient_penalty(discriminator, real, fake, mix=None):
         mix = torch.rand(len(real), device=real.device)
     mix = mix.view(-1, *[1] * (real.dim() - 1))
     between = torch.lerp(fake, real, mix).detach().requires_grad_()
-    with (
-        torch.autocast(real.device.type, enabled=False),
-        as_written(),
-    ):  # norm - 1 needs more digits than bfloat16 has
+    # Without autocast: norm - 1 needs more digits than bfloat16 has.
+    with torch.autocast(real.device.type, enabled=False), as_written():
         scores = discriminator(between)
     (gradient,) = torch.autograd.grad(scores.sum(), between, create_graph=True)
     return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
