@@ -3,7 +3,6 @@
 import math
 
 import torch
-import torch.nn.functional as F
 from scipy.cluster.vq import kmeans2
 from torch import nn
 from torch.distributions import MultivariateNormal
@@ -93,11 +92,6 @@ def share_offsets(log_probabilities, steps: int = 80):
         ratio = ((wanted + 1 / pixels) / (found + 1 / pixels)).log()  # a class of no pixel is wanted no more
         offsets += ratio.clamp(-1, 1) / (2 + step / 8)  # in steps that shrink, or it would go to and fro
     return offsets - offsets.mean()
-
-
-def resize(layout, height: int, width: int):
-    """Nearest resize of a one-hot layout [N,C,h,w] or of labels [N,1,h,w] (uint8), differentiable for the former."""
-    return F.interpolate(layout, (height, width), mode="nearest")
 
 
 def class_proportions(labels, num_classes):

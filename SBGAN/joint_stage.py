@@ -1,6 +1,7 @@
 """Stage 3: the layout generator and SPADE trained together; the image's gradient reaches the layout generator.
 
 Azadi et al. 2019, section 3.3. An unconditional image discriminator, D2, judges images of generated layouts.
+Sections: the networks and the noise of a descent; layouts and their images; losses; what learns; the training.
 """
 
 from dataclasses import dataclass, replace
@@ -23,7 +24,10 @@ from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.state import TrainingState, averaged_copy
 from SPADE.engine.step import adam, frozen, in_epochs, micro_batches, unmoved
 from SPADE.losses import hinge_discriminator_fake, hinge_discriminator_real, hinge_generator
+from SPADE.modulation import resize
 from SPADE.networks import SegmentationCritic, discriminate
+
+# --- The networks, and the noise of a descent ---
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,9 @@ def behind_augmentation(critic, noise, image_channels: int = 3):
     return augmentation.augmented(critic, noise.get("augmentation"), image_channels)
 
 
+# --- Layouts, and their images ---
+
+
 def sample_layouts(log_probabilities, noise, config):
     """[N,C,h,w] -> one-hot layouts [N,C,h,w] with the straight-through gradient."""
     return discretize.straight_through(log_probabilities, config.temperature, config.floor, noise["exponential"])
@@ -105,7 +112,10 @@ def images_of(spade_generator, layouts, noise: dict, layout_grad: str):
 
 def real_layouts(labels, like):
     """Full-size labels uint8 [N,1,H,W] -> one-hot [N,C,h,w], nearest samples at the size of the layouts `like`."""
-    return one_hot(discretize.resize(labels, *like.shape[-2:]), like.shape[1])
+    return one_hot(resize(labels, *like.shape[-2:]), like.shape[1])
+
+
+# --- Losses, as {name: weighted term}; of D2 alone unweighted ---
 
 
 def generator_terms(networks, config, labels, images, noise, kept=None) -> dict:
@@ -196,6 +206,9 @@ def pretraining_terms(networks, images, noise) -> dict:
     return second_discriminator_terms(networks, layouts, images, noise)
 
 
+# --- What learns, how fast, and what it goes on with ---
+
+
 def set_modes(networks, config):
     """A network that does not learn runs in evaluation mode: its statistics and spectral vectors stay as they are."""
     for name in ("spade_generator", "encoder", "image_discriminator"):
@@ -240,6 +253,9 @@ def inherit(state: TrainingState, stages: dict):
                           if there in stages[stage]["networks"]})  # fmt: skip
     if anew and rank() == 0:
         print(f"not in the checkpoints of stages 1 and 2, and begun anew: {', '.join(anew)}", flush=True)
+
+
+# --- The training ---
 
 
 def train(

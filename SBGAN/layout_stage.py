@@ -31,7 +31,7 @@ class Domain:
     real: Callable  # (images_seen, batch_size, resolution) -> discriminator input [N,C,h,w]
     noise: Callable  # (number of samples, resolution) -> what `sample` draws with, or None
     sample: Callable  # (generator output, noise) -> discriminator input
-    image_channels: int  # of the discriminator's input, which have colours: 3, or 0 of layouts
+    image_channels: int  # those of the discriminator's input that have colours: 3, or 0 for layouts
     statistics: Callable  # generator output -> {name: scalar tensor} to log
     pictures: Callable  # (generator, resolution, alpha) -> uint8 [3,...]
     evaluate: Callable  # (generator, resolution, alpha, images_seen) -> {score name: value}

@@ -16,7 +16,8 @@ def gradient_penalty(discriminator, real, fake, mix=None):
         mix = torch.rand(len(real), device=real.device)
     mix = mix.view(-1, *[1] * (real.dim() - 1))
     between = torch.lerp(fake, real, mix).detach().requires_grad_()
-    with torch.autocast(real.device.type, enabled=False), as_written():  # near 1, bfloat16 has no digits for 1 less
+    # Without autocast: norm - 1 needs more digits than bfloat16 has.
+    with torch.autocast(real.device.type, enabled=False), as_written():
         scores = discriminator(between)
     (gradient,) = torch.autograd.grad(scores.sum(), between, create_graph=True)
     return (gradient.flatten(1).norm(dim=1) - 1).square().mean()

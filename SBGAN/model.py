@@ -135,8 +135,8 @@ class Model:
         return search.complete(self.scores, layout, fixed, range(seed, seed + num), steps)
 
     def invert(self, layouts, seed: int = 0, steps: int = search.STEPS):
-        """Draws what is most like each of uint8 [N,1,H,W]: uint8 [N,1,H,W], and the share of pixels that
-        agree, float [N]."""
+        """For each layout uint8 [N,1,H,W] the most similar one that the generator draws, uint8 [N,1,H,W], and the share
+        of pixels on which the two agree, float [N]."""
         layouts = self.checked(layouts)
         fixed = torch.ones_like(layouts, dtype=torch.bool)
         drawn = search.matching(self.scores, layouts, fixed, range(seed, seed + len(layouts)), steps)

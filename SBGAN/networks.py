@@ -82,7 +82,8 @@ def upsample(x):
 
 
 def fading(alpha) -> bool:
-    """alpha: a float, or a tensor []: that of a compiled network, which would be compiled anew for each float."""
+    """Is the finest block being faded in? alpha: its share, a float; for compiled networks a tensor [] while it fades,
+    since they would be compiled anew for each float."""
     return isinstance(alpha, torch.Tensor) or alpha < 1
 
 

@@ -26,7 +26,8 @@ def semantics_at(semantics, height: int, width: int, num_classes: int):
     return one_hot(semantics, num_classes) if semantics.dtype == torch.uint8 else semantics
 
 
-def resize(semantics, height, width):
+def resize(semantics, height: int, width: int):
+    """Nearest resize of a layout [N,C,h,w] (differentiable) or of labels uint8 [N,1,h,w]."""
     if semantics.shape[-2:] == (height, width):
         return semantics
     return F.interpolate(semantics, (height, width), mode="nearest")

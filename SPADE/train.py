@@ -101,13 +101,8 @@ def check(config, store):
     check_batch(config.batch_size, config, len(store["train"]))
     check_image_size(store, config.upsampling, config.store)
     require(config.niter + config.niter_decay > 0, "niter", config.niter, "positive with --niter_decay", "raise one")
-    require(
-        config.noise or not config.move_noise,
-        "move_noise",
-        "given without --noise",
-        "given with it",
-        "pass both, or neither",
-    )
+    fits = config.noise or not config.move_noise
+    require(fits, "move_noise", "given without --noise", "given with it", "pass both, or neither")
     check_augmentation(config.augment, config.critic)
 
 

@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 
 from datasets.errors import UserError
-from SBGAN.discretize import resize
 from SBGAN.drawing.files import Files, Writer, check_size, read_sketch, read_style, save_animation, walk_frames
 from SBGAN.model import Model
 from SPADE.engine.images import colour_layouts, enlarge
+from SPADE.modulation import resize
 
 FREE = 255  # a pixel of the canvas that has no class
 SHOWN_COLUMNS = 512  # pictures are enlarged to at least so many

@@ -29,6 +29,7 @@ from SPADE.engine.config import require, setting
 from SPADE.engine.device import PRECISIONS, autocast, place
 from SPADE.engine.images import from_uint8, spread_pairs
 from SPADE.engine.step import adam, descend
+from SPADE.modulation import resize
 from SPADE.networks import UPSAMPLINGS, MultiscaleDiscriminator, SPADEGenerator
 
 
@@ -161,7 +162,7 @@ def stage_1(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
 
     def step(i):
         labels = pairs.batch(i, sizes.layout_batch_size)[1]
-        real = one_hot(discretize.resize(labels, at[0], ASPECT * at[0]), pairs.num_classes)
+        real = one_hot(resize(labels, at[0], ASPECT * at[0]), pairs.num_classes)
         z = torch.randn(2, len(real), generator.latent_dim, device=device)
         noise = discretize.exponential_noise(real.shape, device)
         mix = torch.rand(len(real), device=device)
@@ -213,7 +214,7 @@ class Guided(nn.Module):
 
     def forward(self, z):
         scores = self.generator(z)
-        return scores + 30 * one_hot(discretize.resize(self.labels, *scores.shape[-2:]), scores.shape[1])
+        return scores + 30 * one_hot(resize(self.labels, *scores.shape[-2:]), scores.shape[1])
 
 
 def stage_3(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:

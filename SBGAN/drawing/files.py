@@ -15,9 +15,9 @@ from datasets.errors import UserError
 from datasets.files import LABEL_SUFFIXES, raw_ids_of, read_image, read_label_pixels, read_sketch_pixels
 from datasets.labels import colourise, load_space
 from datasets.pairs import find_files
-from SBGAN.discretize import resize
 from SBGAN.model import Model
 from SPADE.engine.images import colour_layouts, enlarge, from_uint8
+from SPADE.modulation import resize
 
 NO_CLASS = 255  # a label's pixels of which no class is said, where the table has no class for that
 REMEDY = "free space or name another place"

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 import torch
 
 from datasets.errors import UserError
-from SBGAN.discretize import HardSample, argmax, class_proportions, resize
+from SBGAN.discretize import HardSample, argmax, class_proportions
 from SBGAN.networks import LayoutGenerator
 from SPADE.engine.config import require
 from SPADE.engine.images import latents
 from SPADE.engine.step import frozen
+from SPADE.modulation import resize
 
 AT_ONCE = 32  # starts that are drawn together
 REACH = dict(moved_blocks=3, penalty=1.0)  # of the search for fixed pixels

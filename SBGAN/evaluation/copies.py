@@ -7,9 +7,9 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from datasets.reader import in_order, layouts_in_order
-from SBGAN.discretize import resize
 from SPADE.engine.images import colour_layouts, enlarge, sheet
 from SPADE.evaluation.features import small_pixels
+from SPADE.modulation import resize
 
 ROWS = 32  # layouts and images are compared at this height
 BATCH = 128

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from datasets.errors import UserError
-from SBGAN.discretize import CELLS, class_proportions, grid_proportions, resize
+from SBGAN.discretize import CELLS, class_proportions, grid_proportions
 from SBGAN.model import draw_layouts
 from SPADE.engine.device import evaluating
 from SPADE.engine.distributed import from_first, shared_out
@@ -16,6 +16,7 @@ from SPADE.evaluation.distances import frechet_distance
 from SPADE.evaluation.features import full_precision
 from SPADE.evaluation.metrics import Evaluation, metric
 from SPADE.evaluation.scores import COLUMNS, against_reference, draw_from_noise, real_images
+from SPADE.modulation import resize
 from SPADE.pretrained import find_weights, load_weights, torchvision
 
 

@@ -17,7 +17,7 @@ from datasets.errors import UserError
 
 # Forms of one network: resolutions, with and without gradients of weights, training and evaluation.
 MOST_FORMS = 128
-PATIENCE = 1800  # seconds that a step may take in which something is compiled
+COMPILING = 1800  # seconds that a step may take in which something is compiled
 
 
 def check_compiler(wanted: bool, device: torch.device):
@@ -41,7 +41,7 @@ def compile_networks(networks, device: torch.device):
 
 
 def step_begins():
-    """Says that what compiled networks have given so far is not needed any more: CUDA graphs write it over."""
+    """Marks the start of a step: CUDA graphs may now overwrite what compiled networks returned before."""
     torch.compiler.cudagraph_mark_step_begin()
 
 

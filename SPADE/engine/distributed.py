@@ -1,4 +1,5 @@
-"""Several processes of one run, started by torchrun: what they share, how they stop, how they watch one another.
+"""Several processes of one run, started by torchrun. Four sections: how they meet, what they exchange (parameters,
+gradients, results, work), how they stop on a signal, how they watch one another.
 
 With one process every function here returns at once. No wrappers around networks: parameters are broadcast once,
 gradients are averaged as one flat buffer for each step.
@@ -19,7 +20,8 @@ import torch.distributed as dist
 
 from datasets.errors import UserError
 
-BATCH = 16  # rows that `shared_out` computes at once
+# --- Meeting: from the environment that torchrun sets to a group of processes ---
+
 # Process 0 may be busy with scores for longer than NCCL's ten minutes; who dies or hangs is found by `together`.
 TIMEOUT = timedelta(hours=2)
 LAUNCH = "start several processes by torchrun, or unset WORLD_SIZE for one"
@@ -76,6 +78,11 @@ def rank() -> int:
 
 def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
+
+
+# --- Exchanging parameters, gradients, results and work ---
+
+BATCH = 16  # rows that `shared_out` computes at once
 
 
 def broadcast(*networks):
@@ -227,16 +234,16 @@ def waiting_for_others():
         waiting.clear()
 
 
-def verdict(report: dict, silent: int, patience: int = PATIENCE) -> str | None:
-    """Says what is wrong with a process that last reported this, `silent` seconds ago.
+def verdict(report: dict, silent: int, at_least: int = 0) -> str | None:
+    """Says what is wrong with a process that last reported this, `silent` seconds ago; None if nothing is.
 
-    patience: seconds that a step may take at least.
+    at_least: seconds that any step may take, where that is more than PATIENCE.
     """
     if report["left"]:
         return None if report["left"] == "done" else f"ended: {report['left']}"
     if silent > SILENCE:
         return f"has not been heard of for {silent} s: dead, stopped or cut off"
-    patience = max(patience, 4 * report["longest"] if report["begun"] > FIRST_STEPS else 600)
+    patience = max(PATIENCE, at_least, 4 * report["longest"] if report["begun"] > FIRST_STEPS else 600)
     if report["in_step"] > patience and not report["waiting"]:
         return f"has been in one step for {report['in_step']:.0f} s: it hangs"
     return None
@@ -245,9 +252,9 @@ def verdict(report: dict, silent: int, patience: int = PATIENCE) -> str | None:
 class Watch(threading.Thread):
     """Publishes every second how far this process is, and ends it when another one is dead or hangs."""
 
-    def __init__(self, rank: int, world_size: int, store, patience: int):
+    def __init__(self, rank: int, world_size: int, store, at_least: int):
         super().__init__(daemon=True)
-        self.patience = patience
+        self.at_least = at_least
         self.rank, self.peers, self.store = rank, [r for r in range(world_size) if r != rank], store
         self.left, self.beats = "", 0
         self.heard = dict.fromkeys(self.peers, (None, 0))  # last report, rounds without a newer one
@@ -305,7 +312,7 @@ class Watch(threading.Thread):
         if report is None:  # it may begin later than this one
             complaint = f"has not begun within {silent} s" if silent > 3 * SILENCE else None
         else:
-            complaint = verdict(report, silent, self.patience)
+            complaint = verdict(report, silent, self.at_least)
         if complaint and not self.left:
             end_process(f"process {peer}{' (' + report['where'] + ')' if report else ''} {complaint}")
 
@@ -323,13 +330,13 @@ def end_process(message):
 
 
 @contextlib.contextmanager
-def together(patience: int = PATIENCE):
-    """Inside, the processes watch one another; patience: see `verdict`. With one process nothing happens."""
+def together(at_least: int = 0):
+    """Inside, the processes watch one another; at_least: see `verdict`. With one process nothing happens."""
     if not dist.is_initialized():
         yield
         return
     store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
-    watch = Watch(dist.get_rank(), dist.get_world_size(), dist.PrefixStore("watch", store), patience)
+    watch = Watch(dist.get_rank(), dist.get_world_size(), dist.PrefixStore("watch", store), at_least)
     watch.start()
     try:
         yield

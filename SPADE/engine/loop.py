@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from SPADE.engine.compilation import PATIENCE as COMPILING
-from SPADE.engine.compilation import compile_networks, step_begins
+from SPADE.engine.compilation import COMPILING, compile_networks, step_begins
 from SPADE.engine.config import RunSettings
 from SPADE.engine.device import autocast, deterministic, keep_freed_memory, seed_step, set_precision
-from SPADE.engine.distributed import PATIENCE, broadcast, rank, stop_requests, together, watched_step
+from SPADE.engine.distributed import broadcast, rank, stop_requests, together, watched_step
 from SPADE.engine.log import Progress, RunLog
 from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.state import TrainingState
@@ -58,7 +57,7 @@ def train(config: RunSettings, folder: RunFolder, training: Training, device) ->
     with (
         folder,
         stop_requests() as stop,
-        together(COMPILING if config.compile else PATIENCE),
+        together(COMPILING if config.compile else 0),
         deterministic(config.deterministic),
         RunLog(folder.log, state.images_seen) as log,
         Progress(folder.prefix, total, state.images_seen) as progress,

@@ -1,4 +1,5 @@
-"""The state of a training, as a checkpoint saves and restores it; moving averages of weights; buffers; warm starts.
+"""The state of a training. Four sections: what a checkpoint saves and restores, moving averages of weights, buffers,
+warm starts from other models.
 
 Random states are not part of it: see `seed_step`. The averages are exponential moving ones, and are what is evaluated
 and sampled from (Yazıcı et al., *The Unusual Effectiveness of Averaging in GAN Training*, ICLR 2019).
@@ -8,6 +9,7 @@ import copy
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
+from inspect import signature
 from pathlib import Path
 
 import torch
@@ -16,11 +18,13 @@ from torch import nn
 from datasets.errors import UserError
 from SPADE.engine import checkpoint
 
-RAMP_UP = 0.05  # the half-life is at most this share of the images seen, so that the start is soon forgotten
+# --- What a checkpoint saves and restores ---
 
 
 @dataclass
 class TrainingState:
+    """Networks, optimisers and averages of a training, and how far it has come."""
+
     networks: dict[str, torch.nn.Module]
     optimizers: dict[str, torch.optim.Optimizer]
     averages: dict[str, torch.nn.Module] = field(default_factory=dict)  # of some of the networks, by the same names
@@ -83,6 +87,11 @@ class TrainingState:
         self.images_seen = content["images_seen"]
         self.inherited.update(content.get("inherited", {}))  # older checkpoints have no such entry
         self.skipped.update(content["skipped"])
+
+
+# --- Moving averages of weights ---
+
+RAMP_UP = 0.05  # the half-life is at most this share of the images seen, so that the start is soon forgotten
 
 
 def averaged_copy(network: torch.nn.Module) -> torch.nn.Module:
@@ -263,9 +272,14 @@ def group_of(layer: str) -> str:
     return re.match(r"[^.]*(\.\d+)?", layer)[0]
 
 
-def differing_settings(here: dict, there: dict) -> list[str]:
-    """Describes the constructor arguments that differ, also those that no tensor's shape shows, such as strides."""
-    return [f"{key} {here[key]} here, {there.get(key)} there" for key in here if here[key] != there.get(key)]
+def differing_settings(network, there: dict) -> list[str]:
+    """Describes the constructor arguments that differ, also those that no tensor's shape shows, such as strides.
+
+    there: the other network's; older checkpoints lack arguments that came later, whose defaults say what was done.
+    """
+    defaults = {name: argument.default for name, argument in signature(type(network)).parameters.items()}
+    pairs = {key: (value, there.get(key, defaults[key])) for key, value in network.arguments.items()}
+    return [f"{key} {mine} here, {theirs} there" for key, (mine, theirs) in pairs.items() if mine != theirs]
 
 
 @torch.no_grad()
@@ -286,7 +300,7 @@ def take_network(name: str, network, entry: dict, pairing, class_axes: dict[str,
     of_all = count + sum(map(len, faults.values()))
     summary = [
         f"{name}: {count} of {of_all} layers taken",
-        *differing_settings(network.arguments, entry["arguments"]),
+        *differing_settings(network, entry["arguments"]),
     ]
     lines = ["; ".join(summary)]
     for group, found in faults.items():

@@ -45,12 +45,11 @@ segmenter() { # segmenter RUN FLAGS...: on the store's pairs and what flags say
 
 draw() { # draw RUN JUDGE MODEL...: pairs into RESULTS/RUN_pairs; the judge is asked where `trust` says so
     local out="$results/$1_pairs" wanted="${*:3} --num $pairs ${trust:-}" found
-    if [ -e "$out/about.json" ]; then # it is written last
+    if [ -d "$out" ]; then # whole or not: files that other flags drew would stay among the new ones
         found="$(cat "$out/drawn_by.txt" 2>/dev/null)" || found=unknown
-        [ "$found" = "$wanted" ] || refuse "$out was drawn by $found, wanted $wanted; give another --results"
-        made=$((made + 1))
-        return
+        [ "$found" = "$wanted" ] || refuse "$out was drawn by $found, wanted $wanted; give another name"
     fi
+    if [ -e "$out/about.json" ]; then made=$((made + 1)); return; fi # it is written last
     mkdir -p "$out" && echo "$wanted" >"$out/drawn_by.txt"
     step "$1_pairs" python -m SBGAN.generate "${@:3}" --out "$out" --overwrite --num "$pairs" \
         --seed $((1000000 * (seed + 1))) ${trust:+$trust --segmenter "$(newest "$2" segmenter)"}

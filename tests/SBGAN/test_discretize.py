@@ -13,10 +13,10 @@ from SBGAN.discretize import (
     argmax,
     class_proportions,
     grid_proportions,
-    resize,
     share_offsets,
     straight_through,
 )
+from SPADE.modulation import resize
 from tests.reference.cases import Case
 
 

@@ -270,13 +270,6 @@ def test_stage_2_alone(untrained, tmp_path):
     assert (tmp_path / "spade/contact_sheet.png").stat().st_size
 
 
-def record(**scores):
-    row = {"height": 32, "swd": {"mean": 5.0}}
-    rows = {name: {**row, "fid_released": value} for name, value in scores.items()}
-    common = {"counts": {"generated": 8}, "seed": 0}
-    return {"data": {"name": "cityscapes"}, **common, "scores": rows}
-
-
 @pytest.mark.usefixtures("winograd_everywhere")
 @pytest.mark.parametrize("stage", ["joined", "layout", "image", "spade"])
 def test_two_processes_give_the_scores_of_one(untrained, network, tmp_path, monkeypatch, stage):

@@ -1,11 +1,13 @@
 """The three stages and the test, a few steps each, through their real entry points; and of ten pictures, or fewer."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from datasets import prepare
+from datasets.errors import UserError
 from datasets.packed import open_store
 from SBGAN import evaluate, report, train_finetune_end2end, train_progressive_seg
 from SBGAN.networks import ImageGenerator
@@ -230,6 +232,17 @@ def test_larger_first_weights_give_larger_images():
     labels = torch.randint(5, (1, 1, 32, 64), dtype=torch.uint8)
     grey, colourful = (SPADEGenerator(5, 32, 64, channels=2, hidden=4, gain=gain)(labels).std() for gain in (0.02, 1.0))
     assert colourful > 5 * grey
+
+
+def test_moving_noise_needs_noise(toy_store):
+    store, config = open_store(toy_store), train_spade.SpadeSettings(store="", name="", batch_size=8, ngf=2, hidden=4)
+    for moving in (False, True):
+        asked = replace(config, noise=True, move_noise=moving)
+        train_spade.check(asked, store)
+        offsets = train_spade.make_networks(asked, store, "cpu")["generator"].draw_offsets(3, "cpu")
+        assert offsets.shape == (3, 2) if moving else offsets is None
+    with pytest.raises(UserError, match="^--move_noise is given without --noise"):
+        train_spade.check(replace(config, move_noise=True), store)
 
 
 def test_a_segmentation_critic_in_stages_2_and_3(trained, toy_store, tmp_path):

@@ -9,7 +9,7 @@ from datasets.labels import one_hot
 from datasets.packed import open_store
 from datasets.reader import layouts_in_order
 from SPADE.engine.device import place
-from SPADE.modulation import SPADENorm, SpectralConv2d, layout_at, plain_twin
+from SPADE.modulation import SPADENorm, SpectralConv2d, initialise, layout_at, plain_twin
 from SPADE.networks import ResidualBlock, SPADEGenerator
 from SPADE.ops import neighbourhoods
 from SPADE.ops.affine import DenseAffine
@@ -290,7 +290,8 @@ def test_interpolation_within_a_block(layouts, learned_shortcut):
     """As if the features had been doubled before the block, by weights that bilinear interpolation has."""
     labels = layouts["street"]  # [1,1,16,32]
     torch.manual_seed(3)
-    block = ResidualBlock(3, 4 if learned_shortcut else 3, CLASSES, 5, "bilinear", None, plain=False).double()
+    block = ResidualBlock(3, 4 if learned_shortcut else 3, CLASSES, 5, "bilinear", None, plain=False)
+    block = initialise(block, gain=1.0).double()  # spectral weights are otherwise what was in memory
     layout = one_hot(labels, CLASSES).double()
     x = torch.randn(1, 3, HEIGHT // 2, WIDTH // 2, dtype=torch.float64)
     padded, doubled = F.pad(x, (1, 1, 1, 1), mode="replicate"), torch.empty(1, 3, HEIGHT, WIDTH, dtype=torch.float64)
@@ -309,7 +310,8 @@ def test_interpolation_within_a_block(layouts, learned_shortcut):
 
 def test_noise_is_added_to_both_convolutions_outputs(layouts):
     torch.manual_seed(4)
-    block = ResidualBlock(3, 4, CLASSES, 5, "nearest", (HEIGHT, WIDTH), plain=False).double().eval()
+    block = ResidualBlock(3, 4, CLASSES, 5, "nearest", (HEIGHT, WIDTH), plain=False)
+    block = initialise(block, gain=1.0).double().eval()
     layout = one_hot(layouts["eight streets"][:2], CLASSES).double()
     x = torch.randn(2, 3, HEIGHT, WIDTH, dtype=torch.float64)
     with torch.no_grad():

@@ -273,8 +273,7 @@ def test_what_usefulness_refuses_before_the_work(toy_store, tmp_path):
     assert done.returncode == 2 and "--share 0.01 leaves none of 16 pairs" in done.stderr
     assert not (tmp_path / "notes").exists()  # no training has begun
     drawn = tmp_path / "results/toy_street_worth0_pairs"
-    drawn.mkdir()
-    (drawn / "about.json").write_text("{}")
+    drawn.mkdir()  # not whole: there is no about.json
     (drawn / "drawn_by.txt").write_text("--checkpoint a.pt --num 16 \n")
     done = run("toy_street", "usefulness", cwd=tmp_path, shares="", trust="--keep_aligned 0.6", **variables)
     assert done.returncode == 2 and "worth0_pairs was drawn by --checkpoint a.pt --num 16" in done.stderr

@@ -315,6 +315,8 @@ def test_verdicts():
     assert distributed.verdict(report(), silent=5) is None
     assert "heard" in distributed.verdict(report(), silent=30)
     assert "hangs" in distributed.verdict(report(in_step=50), silent=0)
+    assert distributed.verdict(report(in_step=50), silent=0, at_least=60) is None  # something is compiled
+    assert "hangs" in distributed.verdict(report(in_step=50), silent=0, at_least=30)
     assert distributed.verdict(report(in_step=50, waiting=True), silent=0) is None
     assert distributed.verdict(report(in_step=50, longest=30), silent=0) is None  # its steps are long
     assert distributed.verdict(report(in_step=50, begun=1), silent=0) is None  # the first ones may be
