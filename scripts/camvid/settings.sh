@@ -11,6 +11,6 @@ stage1+=(--fmap_base 256 --fmap_max 64 --latent_dim 64 --save_every 1000 --num_e
 stage2=(--niter 8 --niter_decay 8 --batch_size 4 --lr 4e-3 --init_gain 1 --ngf 8 --hidden 16 --ndf 8)
 stage2+=(--interpolation bilinear --noise --move_noise --augment color,translation --evaluate_every 0)
 stage3=(--niter 1 --niter_decay 1 --batch_size 4 --lr 2e-3 --lr_pgan 1e-3 --penalty_weight 1 --lambda_D2 4)
-stage3+=(--drawn_layouts argmax --layout_grad full --evaluate_every 0)
+stage3+=(--drawn_layouts argmax --layout_grad full --augment color,translation --evaluate_every 0)
 segmenter=(--enlarge 2 --steps 1200 --batch_size 4 --lr 2e-3 --zoom 1.25 --jitter 0.15)
 scoring=(--num_eval 367)
