@@ -23,7 +23,7 @@ beside() { # beside RECIPE FLAGS...: its progress bar goes to a file
 }
 stage1() { beside train_progressive_seg; }
 stage2() { bash "$recipes/train_spade.sh"; }
-segmenter() { beside train_segmenter --steps 500; } # half of the recipe's: about as long as stage 3
+segmenter() { beside train_segmenter --steps 500; } # a third of the recipe's: about as long as stage 3
 stage3() { bash "$recipes/train_finetune_end2end.sh"; }
 echo "stage 1 runs beside stage 2; its progress bar is in logs/demo_train_progressive_seg.txt"
 both stage1 stage2
