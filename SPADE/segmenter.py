@@ -207,9 +207,6 @@ class Segmenter:
         if found != known if logits else found > known:
             require(False, "segmenter", f"{self.name}, which gives {found} classes", f"one of {known}",
                     "say by --segmenter_ids which class each of its ids is")  # fmt: skip
-        if logits and output.isnan().any():
-            require(False, "segmenter", f"{self.name}, which gives what is no number (NaN)", "one that gives logits",
-                    "look at the network")  # fmt: skip
         if not logits and output.min() < 0:
             require(False, "segmenter", f"{self.name}, which gives the id {int(output.min())}", "one of ids from 0 on",
                     "wrap the network so that it gives such")  # fmt: skip
@@ -271,17 +268,21 @@ def make_segmenter(network, classes, space, name: str, digest: str) -> Segmenter
 
 
 def users_segmenter(path: Path, device):
-    """A program in a file, with one sentence for what it raises."""
+    """A program in a file, with one sentence for what it raises, and for what is no number."""
     program = load_program(path, str(device), "segmenter")
 
     def run(images):
         try:
-            return program(images)
+            output = program(images)
         except Exception as error:
             raise UserError(
                 f"--segmenter {path} fails on uint8 images {list(images.shape)} ({first_line(error)}); it must take "
                 "uint8 [N,3,H,W] for every N and give logits [N,K,h,w] or ids"
             ) from error
+        if isinstance(output, torch.Tensor) and output.is_floating_point() and output.isnan().any():
+            require(False, "segmenter", f"{path}, which gives what is no number (NaN)", "one that gives logits",
+                    "look at the network")  # fmt: skip
+        return output
 
     return run
 
