@@ -47,7 +47,7 @@ begin() {
     if [ "${source_kind:-$dataset}" = toy_street ] && [[ " $*" == *" --source"[=\ ]* ]]; then
         refuse "--source is given, but toy_street is drawn by program and read from no folder; leave it out"
     fi
-    take "store source $preparing" "$@"
+    take "store $preparing" "$@"
     prepare_store
     if declare -F choose >/dev/null; then
         local found # by itself: an assignment beside `local` would hide that `facts` failed
