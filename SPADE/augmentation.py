@@ -66,15 +66,33 @@ def color(x, draws):
 
 def translation(x, draws):
     """Moves by up to an eighth of each side, whole pixels. x [N,K,H,W], draws [N,2], of rows and columns."""
-    for axis, u in zip((2, 3), draws.unbind(1), strict=True):
-        side = x.shape[axis]
-        most = round(side * MOST_SHIFTED)
-        shift = (u * (2 * most + 1)).long() - most  # [N], in -most .. most
-        source = torch.arange(side, device=x.device) - shift[:, None]  # [N,side]
-        shape = [len(x), 1, side, 1] if axis == 2 else [len(x), 1, 1, side]
-        inside = ((source >= 0) & (source < side)).view(shape).to(x.dtype)
-        x = x.take_along_dim(source.clamp(0, side - 1).view(shape), axis) * inside
-    return x
+    most = [round(side * MOST_SHIFTED) for side in x.shape[2:]]
+    down, right = ((u * (2 * m + 1)).long() - m for m, u in zip(most, draws.unbind(1), strict=True))  # [N], -m .. m
+    return Translation.apply(x, down, right)
+
+
+class Translation(torch.autograd.Function):
+    """Moves image i of x [N,K,H,W] down[i] and right[i] pixels, and 0 after it; the gradient moves back likewise.
+
+    In one pass over pixels whose channels lie side by side in memory, as in all that the critics see.
+    """
+
+    @staticmethod
+    def forward(ctx, x, down, right):
+        ctx.save_for_backward(down, right)
+        n, channels, height, width = x.shape
+        row = torch.arange(height, device=x.device) - down[:, None]  # [N,H], the row that each one comes from
+        column = torch.arange(width, device=x.device) - right[:, None]  # [N,W]
+        inside = ((row >= 0) & (row < height))[:, :, None] & ((column >= 0) & (column < width))[:, None]  # [N,H,W]
+        row = row.clamp(0, height - 1) + height * torch.arange(n, device=x.device)[:, None]  # of all images' rows
+        source = row[:, :, None] * width + column.clamp(0, width - 1)[:, None]  # [N,H,W], of all images' pixels
+        pixels = x.permute(0, 2, 3, 1).reshape(-1, channels).index_select(0, source.flatten())  # [N*H*W,K]
+        return (pixels.view(n, height, width, channels) * inside[..., None]).permute(0, 3, 1, 2)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        down, right = ctx.saved_tensors
+        return Translation.apply(gradient, -down, -right), None, None
 
 
 def cutout(x, draws):
