@@ -16,33 +16,41 @@ def run(path, out, *flags):
     export.main(["--checkpoint", str(path), "--out", str(out), *map(str, flags)])
 
 
+def exported(path, out):
+    """The session of the exported file, and the names of what it takes and gives."""
+    run(path, out)
+    session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
+    return session, [i.name for i in session.get_inputs()], [o.name for o in session.get_outputs()]
+
+
+def assert_same_image(found, wanted):
+    """Up to a level in a pixel of a hundred."""
+    assert found.dtype == np.uint8
+    difference = abs(found.astype(int) - wanted.numpy().astype(int))
+    assert difference.max() <= 1 and (difference > 0).mean() < 0.01
+
+
 @pytest.mark.parametrize("style", [False, True])
 def test_onnxruntime_draws_the_same_scenes(untrained, tmp_path, style):
     path = untrained.joined(style=style, name="finetune_5.pt")
-    run(path, tmp_path / "model.onnx")
-    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
-    assert [i.name for i in session.get_inputs()] == ["latents", "style"][: 1 + style]
-    assert [o.name for o in session.get_outputs()] == ["layout", "image"]
+    session, takes, gives = exported(path, tmp_path / "model.onnx")
+    assert takes == ["latents", "style"][: 1 + style] and gives == ["layout", "image"]
     model = load(path, device="cpu")
     for count in (1, 3):
         layouts, images = model.sample(range(count))
         inputs = {"latents": latents(range(count), 8, "cpu").numpy()}
         inputs |= {"style": latents(range(count), 8, "cpu").numpy()} if style else {}
         layout, image = session.run(None, inputs)
-        assert layout.dtype == image.dtype == np.uint8
-        assert (layout == layouts.numpy()).mean() > 0.9999
-        difference = abs(image.astype(int) - images.numpy().astype(int))
-        assert difference.max() <= 1 and (difference > 0).mean() < 0.01
+        assert layout.dtype == np.uint8 and (layout == layouts.numpy()).mean() > 0.9999
+        assert_same_image(image, images)
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
 
 
 @pytest.mark.parametrize("style", [False, True])
 def test_onnxruntime_draws_given_layouts(untrained, tmp_path, style):
     path = untrained.spade(style=style, name="spade_5.pt")
-    run(path, tmp_path / "spade.onnx")
-    session = onnxruntime.InferenceSession(str(tmp_path / "spade.onnx"), providers=["CPUExecutionProvider"])
-    assert [i.name for i in session.get_inputs()] == ["layout", "style"][: 1 + style]
-    assert [o.name for o in session.get_outputs()] == ["image"]
+    session, takes, gives = exported(path, tmp_path / "spade.onnx")
+    assert takes == ["layout", "style"][: 1 + style] and gives == ["image"]
     model, random = load(path, device="cpu"), torch.Generator().manual_seed(0)
     for count, rows in ((1, 32), (3, 16), (2, 64)):  # as large as the images, coarser, finer
         layouts = torch.randint(11, (count, 1, rows, 2 * rows), dtype=torch.uint8, generator=random)
@@ -50,9 +58,7 @@ def test_onnxruntime_draws_given_layouts(untrained, tmp_path, style):
         inputs = {"layout": layouts.numpy()}
         inputs |= {"style": latents(range(count), 8, "cpu").numpy()} if style else {}
         (image,) = session.run(None, inputs)
-        assert image.dtype == np.uint8
-        difference = abs(image.astype(int) - images.numpy().astype(int))
-        assert difference.max() <= 1 and (difference > 0).mean() < 0.01
+        assert_same_image(image, images)
 
 
 def test_what_cannot_be_exported(untrained, tmp_path, capsys):
