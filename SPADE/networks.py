@@ -164,8 +164,8 @@ class SPADEGenerator(nn.Module):
         return torch.tanh(widened(self.to_rgb(F.leaky_relu_(x, LEAK))))
 
     def draw_offsets(self, num: int, device):
-        """Draws where each sample's noise begins in training, float [num,2]; None where it does not move."""
-        return torch.rand(num, 2, device=device) if self.arguments["moving_noise"] else None
+        """Draws where each sample's noise begins while the generator learns, float [num,2]; None where it stays."""
+        return torch.rand(num, 2, device=device) if self.training and self.arguments["moving_noise"] else None
 
     def layout_at(self, semantics, height, width):
         """The input that all normalisations of one resolution share; plain ones resize the semantics for themselves."""

@@ -239,8 +239,10 @@ def test_moving_noise_needs_noise(toy_store):
     for moving in (False, True):
         asked = replace(config, noise=True, move_noise=moving)
         train_spade.check(asked, store)
-        offsets = train_spade.make_networks(asked, store, "cpu")["generator"].draw_offsets(3, "cpu")
+        generator = train_spade.make_networks(asked, store, "cpu")["generator"]
+        offsets = generator.draw_offsets(3, "cpu")
         assert offsets.shape == (3, 2) if moving else offsets is None
+        assert generator.eval().draw_offsets(3, "cpu") is None  # as in stage 3 where it does not learn
     with pytest.raises(UserError, match="^--move_noise is given without --noise"):
         train_spade.check(replace(config, move_noise=True), store)
 

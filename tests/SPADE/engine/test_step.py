@@ -212,7 +212,8 @@ def test_joined_without_batch_statistics(layout_networks):
         store="", name="", layout_name="", spade_name="", layout_grad="full", augment="translation,cutout"
     )
     batch = torch.randint(CLASSES, (BATCH, 1, 32, 64)).to(torch.uint8), torch.rand(BATCH, 3, 32, 64) * 2 - 1
-    batch = *batch, joint_stage.draw_noise(networks, BATCH, torch.device("cpu"), ("translation", "cutout"))
+    noise = joint_stage.draw_noise(networks, BATCH, torch.device("cpu"), ("translation", "cutout"))
+    batch = *batch, noise | {"offsets": torch.rand(BATCH, 2)}  # of noise that moves, as in training mode
     nets = list(networks.saved().values())
     for terms, trained in (
         (joint_stage.generator_terms, [networks.layout_generator, spade]),
@@ -230,7 +231,8 @@ def test_samples_of_the_generators_descent_are_those_of_the_same_noise(layout_ne
     networks = joint_stage.Networks(*layout_networks, spade, *critics)
     config = FinetuneSettings(store="", name="", layout_name="", spade_name="")
     batch = torch.randint(CLASSES, (BATCH, 1, 32, 64)).to(torch.uint8), torch.rand(BATCH, 3, 32, 64) * 2 - 1
-    batch, kept = (*batch, joint_stage.draw_noise(networks, BATCH, torch.device("cpu"))), []
+    noise = joint_stage.draw_noise(networks, BATCH, torch.device("cpu")) | {"offsets": torch.rand(BATCH, 2)}
+    batch, kept = (*batch, noise), []
     joint_stage.generator_terms(networks, config, *batch, kept=kept)
     anew = joint_stage.discriminator_terms(networks, config, *batch)
     for generator in (layout_networks[0], spade):
