@@ -32,7 +32,14 @@ from SPADE.engine.images import colour_layouts, enlarge, render, sheet, spread_p
 from SPADE.engine.run_folder import RunFolder
 from SPADE.evaluation.features import ImageScores
 from SPADE.evaluation.scores import flat_scores, make_evaluation, record_in_training, score_real_layouts
-from SPADE.networks import MultiscaleDiscriminator, SegmentationCritic, SPADEGenerator, StyleEncoder, conditional_critic
+from SPADE.networks import (
+    MultiscaleDiscriminator,
+    SegmentationCritic,
+    SPADEGenerator,
+    StyleEncoder,
+    conditional_critic,
+    without_semantics,
+)
 from SPADE.train import RealPairLosses, check_augmentation, perceptual_network
 
 DRAWN = ("sampled", "argmax")
@@ -49,6 +56,7 @@ class FinetuneSettings(ImageScores, RealPairLosses, ToldShares, RunSettings):
     niter: int = setting(50, "epochs at the full learning rate", at_least=0)
     niter_decay: int = setting(50, "further epochs, SPADE's and D2's learning rate linearly to 0", at_least=0)
     pretrain_epochs: int = setting(1, "epochs that D2 is trained alone before", at_least=0)
+    warm_D2: bool = setting(False, "D2 begins as stage 2's patch critic, which sees no layouts any more, not anew")
     reuse_fakes: bool = setting(False, "critics see the samples of the generators' descent, not new ones: fewer passes")
     lr: float = setting(2e-4, "Adam of D2 and of SPADE (generator half, discriminator twice of it)", at_least=0)
     lr_pgan: float = setting(1e-5, "Adam of the layout GAN; does not decay", at_least=0)
@@ -125,8 +133,7 @@ def run(config: FinetuneSettings) -> Path:
     if folder.saved:
         networks = rebuild_networks(folder.saved.content["networks"], vgg, device)
     else:
-        learning = config.train_layout, config.train_spade
-        networks = pretrained_networks(stages["layout"], stages["spade"], *learning, vgg, device)
+        networks = pretrained_networks(stages["layout"], stages["spade"], config, vgg, device)
 
     def pictures(layout_generator, spade_generator):
         return scenes_sheet([(layout_generator, spade_generator)], store)
@@ -160,8 +167,9 @@ def scenes_sheet(pairs, store, seed: int = 0, num: int = 8):
     return sheet([*rows, images])
 
 
-def pretrained_networks(layout: dict, spade: dict, train_layout: bool, train_spade: bool, vgg, device) -> Networks:
-    """Every network of stage 3, from the contents of the checkpoints of stages 1 and 2; D2 alone is new.
+def pretrained_networks(layout: dict, spade: dict, config: FinetuneSettings, vgg, device) -> Networks:
+    """Every network of stage 3, from the contents of the checkpoints of stages 1 and 2; D2 alone is new, or with
+    --warm_D2 a copy of SPADE's critic.
 
     A generator that goes on learning has its last weights: its critic was trained against those, and is thrown by their
     average. One that does not learn is its average, which stages 1 and 2 are scored by.
@@ -171,17 +179,20 @@ def pretrained_networks(layout: dict, spade: dict, train_layout: bool, train_spa
         if "discriminator" not in found:
             raise UserError(f"the checkpoint of {name} has no discriminator; import it with that, or train {name}")
     conditional = checkpoint.rebuild(conditional_critic, b["discriminator"], device)
-    if isinstance(conditional, SegmentationCritic):
-        d2 = {"channels": conditional.arguments["widths"][0] // 2}
+    if config.warm_D2:
+        d2 = without_semantics(conditional)
+    elif isinstance(conditional, SegmentationCritic):
+        d2 = MultiscaleDiscriminator(3, conditional.arguments["widths"][0] // 2)
     else:
-        d2 = {key: conditional.arguments[key] for key in ("channels", "strides")}
+        d2 = MultiscaleDiscriminator(3, conditional.arguments["channels"], conditional.arguments["strides"])
+    averaged = not config.train_spade
     return Networks(
-        layout_generator=checkpoint.rebuild(LayoutGenerator, a["generator"], device, averaged=not train_layout),
+        layout_generator=checkpoint.rebuild(LayoutGenerator, a["generator"], device, averaged=not config.train_layout),
         layout_discriminator=checkpoint.rebuild(ProgressiveDiscriminator, a["discriminator"], device),
-        spade_generator=checkpoint.rebuild(SPADEGenerator, b["generator"], device, averaged=not train_spade),
+        spade_generator=checkpoint.rebuild(SPADEGenerator, b["generator"], device, averaged),
         image_discriminator=conditional,
-        image_discriminator_2=place(MultiscaleDiscriminator(3, **d2), device),
-        encoder=checkpoint.rebuild(StyleEncoder, b["encoder"], device, not train_spade) if "encoder" in b else None,
+        image_discriminator_2=place(d2, device),
+        encoder=checkpoint.rebuild(StyleEncoder, b["encoder"], device, averaged) if "encoder" in b else None,
         vgg=vgg,
     )
 
@@ -201,7 +212,10 @@ def starting_point(config, store):
     layout, spade = checkpoint.load(layout_path, LAYOUT_GAN.name), checkpoint.load(spade_path, SPADE.name)
     check_fit(layout, layout_path, spade, spade_path)
     check_store(spade["data"], spade_path, store, config.store)
-    check_augmentation(config.augment, spade.get("config", {}).get("critic", "patch"))
+    critic = spade.get("config", {}).get("critic", "patch")
+    check_augmentation(config.augment, critic)
+    fits = critic == "patch" or not config.warm_D2
+    require(fits, "warm_D2", f"given beside stage 2's {critic} critic", "given with a patch critic", "leave it out")
     if rank() == 0:
         print(f"starting from {layout_path} and {spade_path}")
     started = {"pro_iter": checkpoint.number_of(layout_path), "spade_epoch": checkpoint.number_of(spade_path)}

@@ -1,7 +1,8 @@
 # What the recipes are made of: makes the packed store if needed and runs one program on it. Sourced after settings.sh.
 #
-# From settings.sh: dataset, height, width, prepare, stage1, stage2, stage3, scoring (arrays of flags); where its name
-# for datasets.prepare is another, source_kind; where numbers depend on the store, a function `choose` that sets them.
+# From settings.sh: dataset, height, width, prepare, stage1, stage2, stage3, scoring (arrays of flags); where the RGB
+# baseline has numbers of its own, baseline; where its name for datasets.prepare is another, source_kind; where numbers
+# depend on the store, a function `choose` that sets them.
 # From the environment: gpus (processes, by torchrun), source, store, weights, logs, results, name, pro_iter, spade_epoch.
 # A recipe's further flags go to its program, where they come last and so win; `begin` takes those that are read here.
 

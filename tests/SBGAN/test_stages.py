@@ -159,6 +159,16 @@ def test_a_rate_of_0_changes_no_weight(trained, tmp_path):
         assert steps == before + 4, name  # coarse heads rest: not all have so many
 
 
+def test_a_warm_d2_begins_as_stage_2s_critic(trained, tmp_path):
+    weights = begun(trained, tmp_path, "--lr", "0", "--warm_D2")
+    d2 = checkpoint.load(weights / "one/finetune_2.pt", "finetune")["networks"]["image_discriminator_2"]["state"]
+    critic = checkpoint.load(weights / "spade/spade_2.pt", "spade")["networks"]["discriminator"]["state"]
+    parameters = [key for key in critic if key.rpartition(".")[2] in ("weight", "bias")]
+    assert all(torch.equal(d2[key], critic[key][:, -d2[key].shape[1] :] if d2[key].dim() > 1 else critic[key])
+               for key in parameters)  # fmt: skip
+    assert d2["scales.0.first.weight"].shape[1] == 3
+
+
 def test_what_the_stages_do_not_have_begins_anew_and_is_named(trained, tmp_path, capsys):
     """As weights of other people do not."""
     for path, stage, _ in set(NETWORKS.values()):
@@ -247,9 +257,12 @@ def test_moving_noise_needs_noise(toy_store):
         train_spade.check(replace(config, move_noise=True), store)
 
 
-def test_a_segmentation_critic_in_stages_2_and_3(trained, toy_store, tmp_path):
+def test_a_segmentation_critic_in_stages_2_and_3(trained, toy_store, tmp_path, capsys):
     train_spade.main([*logged((toy_store, tmp_path), "spade"), *SPADE, "--critic", "segmentation"])
     (tmp_path / "weights/layout").symlink_to(trained / "weights/layout")
+    with pytest.raises(SystemExit):
+        train_finetune_end2end.main([*logged((toy_store, tmp_path), "finetune"), *JOINED, "--warm_D2"])
+    assert "--warm_D2 is given beside stage 2's segmentation critic" in capsys.readouterr().err
     train_finetune_end2end.main([*logged((toy_store, tmp_path), "finetune"), *JOINED])
     for name, suffix in (("spade", ""), ("finetune", "_real_layout")):
         tags = scalar_tags(tmp_path / "logs" / name)

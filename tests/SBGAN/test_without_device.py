@@ -46,6 +46,7 @@ STEPS = {
     "stage 3, D2 alone": ("finetune", [], 0),
     "stage 3, D2 alone in bf16": ("finetune", [*BF16], 0),
     "stage 3": ("finetune", [], 16),
+    "stage 3, D2 from stage 2": ("finetune", ["--warm_D2"], 16),
     "stage 3 in full, bf16, in parts": ("finetune", ["--layout_grad", "full", *BF16, *PARTS], 16),
     "stage 3 with styles, bf16": ("finetune", [*BF16, "--spade_name", "styled"], 16),
     "stage 3, segmentation critic, R1": ("finetune", ["--spade_name", "segmenting", "--layout_loss", "r1"], 16),

@@ -20,6 +20,7 @@ from SPADE.networks import (
     discriminate,
     sample_style,
     segmentation_widths,
+    without_semantics,
 )
 from SPADE.ops import neighbourhoods
 from SPADE.ops.affine import batch_moments
@@ -202,6 +203,14 @@ def test_misfits_are_named_key_by_key():
 
 
 C = 4
+
+
+def test_a_critic_without_semantics_is_one_that_sees_none():
+    torch.manual_seed(0)
+    critic, images = MultiscaleDiscriminator(C + 3, 4).eval(), torch.randn(2, 3, 32, 64)
+    alone = without_semantics(critic).eval()
+    assert alone.arguments == critic.arguments | {"in_channels": 3}
+    torch.testing.assert_close(alone(images), critic(torch.cat([torch.zeros(2, C, 32, 64), images], 1)))
 
 
 @pytest.mark.parametrize("height, blocks", [(64, 6), (96, 5), (32, 5), (512, 6)])
