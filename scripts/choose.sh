@@ -1,10 +1,10 @@
 # Numbers for pictures of one's own, chosen from what the packed store holds. Sourced by settings.sh.
 #
 # The size decides how wide the networks are, and with that on what they can be trained: 64 rows and fewer on a CPU
-# (scripts/camvid's numbers of stages 2 and 3), 256 rows and more on GPUs (the published ones). The number of images decides the epochs:
-# as many images are seen as in that recipe, but each at most 200 times in stage 2, 100 times in stage 3 and in a phase
-# of stage 1: more would only teach few images by heart. Batches are powers of two and no larger than the training split. The layout GAN is as wide as
-# there are classes, and ends at half of the rows, since layouts are smooth.
+# (scripts/camvid's numbers), 256 rows and more on GPUs (the published ones). The number of images decides the epochs: as
+# many images are seen as in that recipe, but each at most 200 times in stage 2, 100 times in stage 3 and in a phase of
+# stage 1: more would only teach few images by heart. Batches are powers of two and no larger than the training split.
+# The layout GAN is as wide as there are classes, and ends at half of the rows, since layouts are smooth.
 
 # within VALUE LOWEST HIGHEST
 within() { echo $(($1 < $2 ? $2 : $1 > $3 ? $3 : $1)); }
@@ -18,26 +18,32 @@ power_of_two() { # the largest that is at most the number
 # choose IMAGES ROWS COLUMNS CLASSES: of the training split
 choose() {
     local images="$1" rows="$2" columns="$3" classes="$4"
-    local fmap phase      # stage 1: channels at most, images of a phase
-    local ngf hidden seen # stage 2: channels, hidden channels of modulations, images in all
-    local joined batch lr lr_joined lr_pgan start=() more=() # stage 3: images in all; stage 2; stages 2 and 3
+    local fmap phase first=16 # stage 1: channels at most, images of a phase, batch
+    local ngf hidden seen     # stage 2: channels, hidden channels of modulations, images in all
+    local joined batch lr lr_joined lr_pgan # stage 3: images in all; stages 2 and 3
+    local one=() two=() three=() more=()    # further flags of each stage, and of stages 2 and 3
+    local finest=$((rows > 8 ? rows / 2 : 4)) last epochs upsampling=normal
     if ((rows <= 64)); then
-        fmap=64 phase=3000 ngf=8 hidden=16 seen=6000 joined=1125 batch=4 lr=4e-3 lr_joined=2e-3 lr_pgan=3e-4
-        start=(--init_gain 1 --interpolation bilinear)
-        more=(--no_vgg_loss --evaluate_every 0) # of a CPU's time the perceptual loss would take the most
+        fmap=64 phase=1468 first=4 ngf=8 hidden=16 seen=17616 joined=1468 batch=4 lr=4e-3 lr_joined=1e-3 lr_pgan=1e-3
+        one=(--epochs_at "4:0,$finest:$(within $((5872 / images)) 1 100)" --lr 4e-3 --loss r1 --penalty_weight 1)
+        if ((finest == 4)); then one[1]="${one[1]#4:0,}"; fi
+        one+=(--fmap_base 256 --latent_dim 64)
+        two=(--init_gain 1 --interpolation bilinear)
+        three=(--penalty_weight 1 --lambda_D2 4 --warm_D2 --drawn_layouts argmax --layout_grad full)
+        more=(--augment color,translation --no_vgg_loss --evaluate_every 0) # VGG-19 would take most of a CPU's time
     elif ((rows <= 128)); then
         fmap=128 phase=36000 ngf=32 hidden=64 seen=50000 joined=12500 batch=4 lr=4e-4 lr_joined=2e-4 lr_pgan=1e-4
     else
         fmap=512 phase=450000 ngf=64 hidden=128 seen=600000 joined=300000 batch=8 lr=2e-4 lr_joined=2e-4 lr_pgan=1e-5
     fi
     while ((fmap < classes && fmap < 512)); do fmap=$((2 * fmap)); done
-    local finest=$((rows > 8 ? rows / 2 : 4)) first last epochs upsampling=normal
-    first="$(power_of_two "$(within "$images" 1 16)")"
+    first="$(power_of_two "$(within "$images" 1 "$first")")"
     batch="$(power_of_two "$(within "$images" 1 "$batch")")"
     if ((columns >= 512)); then upsampling=more; fi
 
     height="$rows" # for the baseline, which draws images of the store's own size
     stage1=(--max_dim "$finest" --epochs "$(within $((phase / images)) 1 100)" --batch_size "$first" --fmap_max "$fmap")
+    stage1+=(${one[@]+"${one[@]}"})
     if ((finest > 64 && classes > 64)); then # one-hot layouts of many classes are large
         stage1+=(--batch_sizes "$finest:$(within $((first / 4)) 1 16)")
     fi
@@ -45,11 +51,11 @@ choose() {
     last=$((epochs / 2))
     stage2=(--niter $((epochs - last)) --niter_decay "$last" --batch_size "$batch" --lr "$lr")
     stage2+=(--ngf "$ngf" --hidden "$hidden" --ndf "$ngf" --upsampling "$upsampling" ${more[@]+"${more[@]}"})
-    stage2+=(${start[@]+"${start[@]}"})
+    stage2+=(${two[@]+"${two[@]}"})
     epochs="$(within $((joined / images)) 2 100)"
     last=$((epochs / 2))
     stage3=(--niter $((epochs - last)) --niter_decay "$last" --batch_size "$batch")
-    stage3+=(--lr "$lr_joined" --lr_pgan "$lr_pgan" ${more[@]+"${more[@]}"})
+    stage3+=(--lr "$lr_joined" --lr_pgan "$lr_pgan" ${three[@]+"${three[@]}"} ${more[@]+"${more[@]}"})
     scoring=(--num_eval "$(within "$images" 16 500)")
     segmenter=(--batch_size "$batch")
     if ((rows <= 64)); then
