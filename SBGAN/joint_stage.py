@@ -107,7 +107,7 @@ def images_of(spade_generator, layouts, noise: dict, layout_grad: str):
     convolution alone, as in the released system; "full": through every normalisation.
     """
     norm_semantics = layouts if layout_grad == "full" else discretize.argmax(layouts.detach())
-    return spade_generator(layouts, norm_semantics, noise["style"], noise.get("offsets"))
+    return spade_generator(layouts, norm_semantics, noise["style"], noise["offsets"])
 
 
 def real_layouts(labels, like):
@@ -144,7 +144,7 @@ def generator_terms(networks, config, labels, images, noise, kept=None) -> dict:
         critic = behind_augmentation(n.image_discriminator, noise)
         on_real = image_losses.generator_losses(
             n.spade_generator, critic, labels, images, weights, n.encoder, noise["encoder"], n.vgg, of_real_layouts,
-            noise.get("offsets"),
+            noise["offsets"],
         )  # fmt: skip
         terms |= {f"{name}_real_layout": value for name, value in on_real.items()}
     if kept is not None:
@@ -177,7 +177,7 @@ def discriminator_terms(networks, config, labels, images, noise, ready=None, ste
         critic = behind_augmentation(n.image_discriminator, noise)
         on_real = image_losses.discriminator_losses(
             n.spade_generator, critic, labels, images, n.encoder, noise["encoder"], *mix, ready.get("of_real"),
-            noise.get("offsets"),
+            noise["offsets"],
         )  # fmt: skip
         terms |= {f"{name}_real_layout": value for name, value in on_real.items()}
     for name, value in second_discriminator_terms(n, drawn, images, noise, ready.get("of_layouts")).items():

@@ -56,7 +56,7 @@ class FinetuneSettings(ImageScores, RealPairLosses, ToldShares, RunSettings):
     niter: int = setting(50, "epochs at the full learning rate", at_least=0)
     niter_decay: int = setting(50, "further epochs, SPADE's and D2's learning rate linearly to 0", at_least=0)
     pretrain_epochs: int = setting(1, "epochs that D2 is trained alone before", at_least=0)
-    warm_D2: bool = setting(False, "D2 begins as stage 2's patch critic, which sees no layouts any more, not anew")
+    warm_D2: bool = setting(False, "D2 begins as a copy of stage 2's patch critic, the weights for classes left out")
     reuse_fakes: bool = setting(False, "critics see the samples of the generators' descent, not new ones: fewer passes")
     lr: float = setting(2e-4, "Adam of D2 and of SPADE (generator half, discriminator twice of it)", at_least=0)
     lr_pgan: float = setting(1e-5, "Adam of the layout GAN; does not decay", at_least=0)
@@ -215,7 +215,8 @@ def starting_point(config, store):
     critic = spade.get("config", {}).get("critic", "patch")
     check_augmentation(config.augment, critic)
     fits = critic == "patch" or not config.warm_D2
-    require(fits, "warm_D2", f"given beside stage 2's {critic} critic", "given with a patch critic", "leave it out")
+    require(fits, "warm_D2", f"given beside stage 2's {critic} critic", "given with a patch critic",
+            "pass --no_warm_D2 where a recipe gives it")  # fmt: skip
     if rank() == 0:
         print(f"starting from {layout_path} and {spade_path}")
     started = {"pro_iter": checkpoint.number_of(layout_path), "spade_epoch": checkpoint.number_of(spade_path)}

@@ -74,7 +74,7 @@ def translation(x, draws):
 class Translation(torch.autograd.Function):
     """Moves image i of x [N,K,H,W] down[i] and right[i] pixels, and 0 after it; the gradient moves back likewise.
 
-    In one pass over pixels whose channels lie side by side in memory, as in all that the critics see.
+    In one pass over pixels whose channels lie side by side in memory, as those of images do.
     """
 
     @staticmethod

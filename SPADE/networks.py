@@ -337,9 +337,8 @@ def conditional_critic(**arguments):
 
 
 def without_semantics(critic: MultiscaleDiscriminator) -> MultiscaleDiscriminator:
-    """A critic of images alone, [N,3,H,W], with the weights of a conditional one, on its device: those of its first
-    layers that see classes are left out."""
+    """A critic of images alone, [N,3,H,W], with a conditional one's weights, those that see classes left out."""
     unconditional = MultiscaleDiscriminator(**critic.arguments | {"in_channels": 3})
     first = {name: w[:, -3:] for name, w in critic.state_dict().items() if name.endswith(".first.weight")}
     unconditional.load_state_dict(critic.state_dict() | first)
-    return unconditional.to(next(critic.parameters()).device)
+    return unconditional

@@ -110,7 +110,7 @@ def check_augmentation(augment: str, critic: str):
     """critic: one of CRITICS, that of stage 2."""
     fits = not augmentation.parse_kinds(augment) or critic != "segmentation"
     wanted = "left out beside stage 2's segmentation critic, which has no class for what comes from outside an image"
-    require(fits, "augment", augment, wanted, "leave it out, or take --critic patch in stage 2")
+    require(fits, "augment", augment, wanted, "pass --augment= where a recipe gives it, or --critic patch in stage 2")
 
 
 def check_image_size(store, upsampling, path):

@@ -12,10 +12,8 @@ recipes="$root/scripts/toy_street"
     prepare_store
 )
 
-# Stages 1 and 2 need nothing of each other: without a GPU each gets half of the cores.
-cores="$(python -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')"
-# Later stages keep that: threads on every core stall each other ten-fold when anything else runs.
-export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$(((cores + 1) / 2))}"
+# Stages 1 and 2 need nothing of each other. Later ones keep their share, too: anything else may be running.
+half_the_cores
 mkdir -p "$root/logs"
 beside() { # beside RECIPE FLAGS...: its progress bar goes to a file
     local file="$root/logs/demo_$1.txt"

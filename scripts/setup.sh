@@ -11,6 +11,12 @@ refuse() {
     exit 2
 }
 
+half_the_cores() { # to each of two programs beside each other: threads on every core would stall each other ten-fold
+    local cores
+    cores="$(python -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')"
+    export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$(((cores + 1) / 2))}"
+}
+
 # both FIRST SECOND: two functions side by side. When one fails, or this script is stopped, what the other runs is ended.
 both() {
     local status=0

@@ -5,8 +5,8 @@
 take "weights logs results name" ${rest[@]+"${rest[@]}"}
 seeds="${seeds:-0 1 2}"
 base="$name"
-cores="$(python -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')"
-export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$(((cores + 1) / 2))}" store weights logs results gpus name
+half_the_cores
+export store weights logs results gpus name
 mkdir -p "$logs" "$results"
 
 train() { quiet "${name}_$1" bash "$folder/$2.sh" --seed "$seed" "${@:3}"; }

@@ -76,7 +76,9 @@ def test_real_and_generated_are_changed_alike(pairs):
 
 def test_the_gradient_flows_through(pairs):
     x, draws = pairs
-    assert torch.autograd.gradcheck(lambda image: augment(image, of(draws[:2], *KINDS), 3), x[:2].requires_grad_())
+    changed, image = lambda image: augment(image, of(draws[:2], *KINDS), 3).square(), x[:2].requires_grad_()
+    assert torch.autograd.gradcheck(changed, image)
+    assert torch.autograd.gradgradcheck(changed, image)  # penalties differentiate a gradient
 
 
 def test_the_critic_sees_what_was_changed(pairs):
