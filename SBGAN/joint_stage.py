@@ -50,10 +50,7 @@ class Networks:
 
 
 def draw_noise(networks, num: int, device, kinds=()) -> dict:
-    """All random numbers of one descent, drawn before its batch is cut into parts: no sample's depend on their size.
-
-    kinds: of augmentation.
-    """
+    """Draws all random numbers of one descent, those on real pairs included; see `draw_noise` of SPADE/losses.py."""
     arguments, style_dim = networks.layout_generator.arguments, networks.spade_generator.style_dim
     h = arguments["max_resolution"]
     shape = num, arguments["out_channels"], h, h * arguments["aspect"]
@@ -62,23 +59,12 @@ def draw_noise(networks, num: int, device, kinds=()) -> dict:
         "exponential": discretize.exponential_noise(shape, device),  # of the layouts' sampler
         "mix": torch.rand(num, device=device),  # of the gradient penalty
         "style": torch.randn(num, style_dim, device=device) if style_dim else None,  # of generated layouts' images
-        "encoder": torch.randn(num, style_dim, device=device) if style_dim else None,  # in the encoder's styles
-        "offsets": networks.spade_generator.draw_offsets(num, device),  # of SPADE's noise
-        "augmentation": augmentation.draw(num, kinds, device),  # of what the critics see
-        "real_classes": real_classes(networks, num, device),  # of LabelMix
-    }
-
-
-def real_classes(networks, num: int, device):
-    """bool [num,C] for a segmentation critic, else None."""
-    if isinstance(networks.image_discriminator, SegmentationCritic):
-        return torch.rand(num, networks.spade_generator.num_classes, device=device) < 0.5
-    return None
+    } | image_losses.draw_noise(networks.spade_generator, networks.image_discriminator, num, device, kinds)
 
 
 def behind_augmentation(critic, noise, image_channels: int = 3):
     """The critic, which sees its input augmented by what was drawn for it; image_channels: 0 for layouts."""
-    return augmentation.augmented(critic, noise.get("augmentation"), image_channels)
+    return augmentation.augmented(critic, noise["augmentation"], image_channels)
 
 
 # --- Layouts, and their images ---
@@ -173,7 +159,7 @@ def discriminator_terms(networks, config, labels, images, noise, ready=None, ste
         )
         terms |= {f"layout_{name}": config.lambda_pgan * value for name, value in on_layouts.items()}
     if config.train_spade:
-        mix = noise.get("real_classes"), config.lambda_labelmix
+        mix = noise["real_classes"], config.lambda_labelmix
         critic = behind_augmentation(n.image_discriminator, noise)
         on_real = image_losses.discriminator_losses(
             n.spade_generator, critic, labels, images, n.encoder, noise["encoder"], *mix, ready.get("of_real"),

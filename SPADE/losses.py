@@ -11,6 +11,7 @@ from torch import nn
 
 from datasets.errors import UserError
 from datasets.labels import one_hot
+from SPADE import augmentation
 from SPADE.engine.device import widened
 from SPADE.networks import SegmentationCritic, discriminate, sample_style
 from SPADE.pretrained import load_weights, torchvision
@@ -154,6 +155,19 @@ class Weights:
     feature_matching: float = 10.0
     vgg: float = 10.0
     kl: float = 0.05  # of the sum over the batch: times the whole batch's size, to weigh the mean with
+
+
+def draw_noise(generator, discriminator, num: int, device, kinds=()) -> dict:
+    """Draws all random numbers of one descent on real pairs before its batch is cut into parts: no sample's depend on
+    their size. kinds: of augmentation."""
+    style_dim, num_classes = generator.style_dim, generator.num_classes
+    by_pixel = isinstance(discriminator, SegmentationCritic)
+    return {
+        "encoder": torch.randn(num, style_dim, device=device) if style_dim else None,  # in the encoder's styles
+        "offsets": generator.draw_offsets(num, device),  # of SPADE's noise
+        "augmentation": augmentation.draw(num, kinds, device),  # of what the critics see
+        "real_classes": torch.rand(num, num_classes, device=device) < 0.5 if by_pixel else None,  # of LabelMix
+    }
 
 
 def encode(encoder, image, noise):

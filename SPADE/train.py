@@ -28,7 +28,7 @@ from SPADE.engine.state import TrainingState, averaged_copy
 from SPADE.engine.step import adam, frozen, in_epochs, micro_batches
 from SPADE.evaluation.features import ImageScores
 from SPADE.evaluation.scores import flat_scores, make_evaluation, record_in_training, score_real_layouts
-from SPADE.losses import VGG19Features, Weights, discriminator_losses, generator_losses
+from SPADE.losses import VGG19Features, Weights, discriminator_losses, draw_noise, generator_losses
 from SPADE.networks import (
     INTERPOLATIONS,
     UPSAMPLINGS,
@@ -200,33 +200,33 @@ def train(config: SpadeSettings, store, device, vgg, score) -> Path:
 
     kinds = augmentation.parse_kinds(config.augment)
 
-    def generator_terms(kept, labels, images, noise, draws, offsets):
-        pair, critic = (labels, images), augmentation.augmented(discriminator, draws, image_channels=3)
-        return generator_losses(generator, critic, *pair, weights, encoder, noise, vgg, kept, offsets)
+    def critic(noise):
+        return augmentation.augmented(discriminator, noise["augmentation"], image_channels=3)
 
-    def discriminator_terms(labels, images, noise, draws, offsets, real_classes, fake):
-        pair, critic = (labels, images), augmentation.augmented(discriminator, draws, image_channels=3)
-        mix = real_classes, config.lambda_labelmix
-        return discriminator_losses(generator, critic, *pair, encoder, noise, *mix, fake, offsets)
+    def generator_terms(kept, labels, images, noise):
+        drawn = noise["encoder"], vgg, kept, noise["offsets"]
+        return generator_losses(generator, critic(noise), labels, images, weights, encoder, *drawn)
+
+    def discriminator_terms(labels, images, noise, fake):
+        drawn = noise["encoder"], noise["real_classes"], config.lambda_labelmix, fake, noise["offsets"]
+        return discriminator_losses(generator, critic(noise), labels, images, encoder, *drawn)
 
     def update(step, descend):
         # --- Data and noise: this process's n of the batch ---
         images, labels = read(step.images_seen, step.batch_size)  # uint8 [n,3,H,W], [n,1,H,W]
         images = from_uint8(images)  # in [-1,1]
-        noise = torch.randn(2, len(images), config.style_dim, device=device) if encoder else (None, None)
-        draws = [augmentation.draw(len(images), kinds, device) for _ in noise]  # each {kind: [n,...]}
-        offsets = [generator.draw_offsets(len(images), device) for _ in noise]  # each [n,2], or None
-        real_classes = torch.rand(len(images), generator.num_classes, device=device) < 0.5 if by_pixel else None
+        noise = draw_noise(generator, discriminator, len(images), device, kinds)
 
         # --- Generator, and the encoder with it ---
         with frozen(discriminator):
-            parts = micro_batches(config.micro_batch, labels, images, noise[0], draws[0], offsets[0])
+            parts = micro_batches(config.micro_batch, labels, images, noise)
             kept = [] if config.reuse_fakes else None  # its images, part by part
             losses = descend(partial(generator_terms, kept), parts, optimizers["generator"], kind="generator/")
 
         # --- Discriminator, on images drawn anew unless those are to serve ---
         fake = torch.cat(kept) if kept else None
-        parts = micro_batches(config.micro_batch, labels, images, noise[1], draws[1], offsets[1], real_classes, fake)
+        noise = draw_noise(generator, discriminator, len(images), device, kinds)
+        parts = micro_batches(config.micro_batch, labels, images, noise, fake)
         return losses | descend(discriminator_terms, parts, optimizers["discriminator"], kind="discriminator/")
 
     training = loop.Training(

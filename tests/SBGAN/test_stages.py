@@ -13,6 +13,7 @@ from SBGAN import evaluate, report, train_finetune_end2end, train_progressive_se
 from SBGAN.networks import ImageGenerator
 from SPADE import train as train_spade
 from SPADE.engine import checkpoint
+from SPADE.losses import draw_noise
 from tests.SBGAN.conftest import Untrained, places
 
 LAYOUT = ["--max_dim", "8", "--epochs", "1", "--batch_size", "8", "--fmap_max", "8", "--latent_dim", "8"]
@@ -250,9 +251,9 @@ def test_moving_noise_needs_noise(toy_store):
         asked = replace(config, noise=True, move_noise=moving)
         train_spade.check(asked, store)
         generator = train_spade.make_networks(asked, store, "cpu")["generator"]
-        offsets = generator.draw_offsets(3, "cpu")
+        offsets = draw_noise(generator, None, 3, "cpu")["offsets"]
         assert offsets.shape == (3, 2) if moving else offsets is None
-        assert generator.eval().draw_offsets(3, "cpu") is None  # as in stage 3 where it does not learn
+        assert draw_noise(generator.eval(), None, 3, "cpu")["offsets"] is None  # as in stage 3 where it does not learn
     with pytest.raises(UserError, match="^--move_noise is given without --noise"):
         train_spade.check(replace(config, move_noise=True), store)
 
