@@ -35,7 +35,10 @@ def train(config: RunSettings, folder: RunFolder, training: Training, device) ->
     """Goes on from the newest checkpoint in the folder, if there is one; returns the path of the last."""
     # --- Where to begin ---
     state, total = training.state, training.total
-    if not folder.restore(state, total):
+    folder.restore(state)
+    if state.images_seen >= total:
+        if rank() == 0:
+            print(f"the training is finished: {folder.last_good}", flush=True)
         return folder.last_good
     broadcast(*state.networks.values())
 

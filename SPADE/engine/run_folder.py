@@ -106,14 +106,11 @@ class RunFolder:
             if rank() == 0:
                 print(*report, sep="\n  ", flush=True)
 
-    def restore(self, state: TrainingState, total: int) -> bool:
-        """Puts what was saved into the state. Returns False, and prints a line, if the training is finished."""
+    def restore(self, state: TrainingState):
+        """Puts what was saved, if anything was, into the state."""
         if self.saved:
             state.restore(self.saved.content)
             self.saved = None  # its memory
-        if state.images_seen >= total and rank() == 0:
-            print(f"the training is finished: {self.last_good}", flush=True)
-        return state.images_seen < total
 
     def save(self, state: TrainingState, number: int | None, **more):
         """Writes PREFIX_NUMBER.pt, or an interim checkpoint. Then deletes what --keep does not want, this one never."""
