@@ -20,7 +20,7 @@ from datasets.errors import UserError, exit_on_user_error
 from SBGAN import train_progressive
 from SBGAN.evaluation.copies import copies_picture, copy_check, nearest_items
 from SBGAN.evaluation.scenes import add_fid_released, imagenet_inception, score_sets
-from SBGAN.model import FINETUNE, SPADE, STAGES, Model, assemble, read
+from SBGAN.model import FINETUNE, SPADE_STAGE, STAGES, Model, assemble, read
 from SBGAN.train_finetune_end2end import scenes_sheet
 from SPADE import train as train_spade
 from SPADE.engine import checkpoint
@@ -106,7 +106,7 @@ def newest_of_run(config: EvaluationSettings) -> Path:
     if not stages:
         wanted = " or ".join(f"{stage.prefix}_*.pt" for stage in STAGES.values())
         raise UserError(f"no checkpoint {wanted} in {folder}; run the stage that writes it first")
-    flag, other = ("epoch", "pro_iter") if stages[0] in (FINETUNE, SPADE) else ("pro_iter", "epoch")
+    flag, other = ("epoch", "pro_iter") if stages[0] in (FINETUNE, SPADE_STAGE) else ("pro_iter", "epoch")
     found = getattr(config, other)
     require(found is None, other, found, f"--{flag} for {stages[0].prefix}_*.pt in {folder}", "take that flag")
     return checkpoint.newest(folder, stages[0].prefix, getattr(config, flag), flag)

@@ -21,7 +21,7 @@ from datasets.files import explained
 from datasets.labels import load_space
 from datasets.packed import open_store
 from SBGAN.drawing.files import REMEDY, check_file
-from SBGAN.model import FINETUNE, IMAGE_GAN, LAYOUT_GAN, SPADE, STAGES
+from SBGAN.model import FINETUNE, IMAGE_GAN, LAYOUT_GAN, SPADE_STAGE, STAGES
 from SBGAN.released import progressive, spade
 from SBGAN.released.progressive import ReleasedLayoutGAN, read_layout
 from SBGAN.released.spade import read_spade
@@ -75,7 +75,7 @@ def convert(config) -> tuple[str, dict]:
     image = spade_networks(config, data) if config.generator else None
     content = {"config": {"store": config.store, "imported": settings.to_dict(config)}, "data": data, "images_seen": 0}
     if released is None:
-        return SPADE.name, content | {"epoch": 0, "networks": image}
+        return SPADE_STAGE.name, content | {"epoch": 0, "networks": image}
     layout = layout_networks(released, config, data)
     rows, of_rows = released.growth.rows, released.growth.of_rows
     if rows < of_rows:

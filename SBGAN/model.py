@@ -41,7 +41,7 @@ LAYOUT_GAN = Stage(  # stage 1
     {"generator": LayoutGenerator, "discriminator": ProgressiveDiscriminator},
     "layout_generator",
 )
-SPADE = Stage(  # stage 2
+SPADE_STAGE = Stage(  # stage 2
     "spade",
     "spade",
     {
@@ -71,7 +71,7 @@ IMAGE_GAN = Stage(  # the paper's baseline, a ProGAN on RGB images
     "image_generator",
 )
 SEGMENTER = Stage("segmenter", "segmenter", {"segmenter": SegmentationNetwork})  # it judges, and generates nothing
-STAGES = {stage.name: stage for stage in (FINETUNE, SPADE, LAYOUT_GAN, IMAGE_GAN)}
+STAGES = {stage.name: stage for stage in (FINETUNE, SPADE_STAGE, LAYOUT_GAN, IMAGE_GAN)}
 
 
 # --- A model ---
@@ -244,7 +244,7 @@ def read(path, spade_path=None) -> list[Checkpoint]:
     """Reads a checkpoint of any stage, or one of stage 1 and one of stage 2 that fit together."""
     if spade_path is None:
         return [checkpoint.read(path, *STAGES)]
-    layout, spade = checkpoint.read(path, LAYOUT_GAN.name), checkpoint.read(spade_path, SPADE.name)
+    layout, spade = checkpoint.read(path, LAYOUT_GAN.name), checkpoint.read(spade_path, SPADE_STAGE.name)
     check_fit(layout.content, layout.path, spade.content, spade.path)
     return [layout, spade]
 

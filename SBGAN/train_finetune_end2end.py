@@ -17,7 +17,7 @@ from datasets.packed import open_store
 from SBGAN.evaluation.scenes import score_scenes
 from SBGAN.joint_stage import Networks, train
 from SBGAN.losses import LOSSES
-from SBGAN.model import FINETUNE, LAYOUT_GAN, SPADE, check_fit, draw_layouts
+from SBGAN.model import FINETUNE, LAYOUT_GAN, SPADE_STAGE, check_fit, draw_layouts
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
 from SBGAN.train_progressive_seg import ToldShares
 from SPADE.augmentation import parse_kinds
@@ -208,8 +208,8 @@ def starting_point(config, store):
     {"layout": ..., "spade": ...})."""
     weights = Path(config.weights)
     layout_path = checkpoint.newest(weights / config.layout_name, LAYOUT_GAN.prefix, config.pro_iter, "pro_iter")
-    spade_path = checkpoint.newest(weights / config.spade_name, SPADE.prefix, config.spade_epoch, "spade_epoch")
-    layout, spade = checkpoint.load(layout_path, LAYOUT_GAN.name), checkpoint.load(spade_path, SPADE.name)
+    spade_path = checkpoint.newest(weights / config.spade_name, SPADE_STAGE.prefix, config.spade_epoch, "spade_epoch")
+    layout, spade = checkpoint.load(layout_path, LAYOUT_GAN.name), checkpoint.load(spade_path, SPADE_STAGE.name)
     check_fit(layout, layout_path, spade, spade_path)
     check_store(spade["data"], spade_path, store, config.store)
     critic = spade.get("config", {}).get("critic", "patch")
