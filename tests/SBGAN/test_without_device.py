@@ -6,7 +6,8 @@ What cannot be seen here, and needs a GPU: numbers; pinned memory and streams (c
 without waiting, and `to_host` is stood in for); kernels that wait although their outputs' shapes are known; several
 processes. `SPADE.ops.neighbourhoods` and `winograd` are for CPUs and are not entered: the sizes of the first depend on
 labels. Scores and sheets of pictures are made on the CPU, of what was drawn. A script of `torch.jit` as the feature
-network has no faked form; the Inception stands for it.
+network has no faked form; the Inception stands for it. The segmentation network's training: the process dies while
+torchvision's network is built for it, for a reason not found; its predictions are here.
 """
 
 import contextlib
@@ -40,6 +41,7 @@ STEPS = {
     "stage 2 in bf16 with VGG, in parts": ("spade", [*BF16, *PARTS, "--vgg_loss"], 8),
     "stage 2 with styles": ("spade", [*STYLE], 0),
     "stage 2 with moving noise, in bf16": ("spade", ["--noise", "--move_noise", *BF16], 0),
+    "stage 2, augmented, in bf16": ("spade", ["--augment", "color,translation,cutout", *BF16], 0),
     "stage 2 with styles in bf16": ("spade", [*STYLE, *BF16], 0),
     "stage 2, segmentation critic": ("spade", ["--critic", "segmentation"], 0),
     "stage 2, segmentation critic in bf16": ("spade", ["--critic", "segmentation", *BF16], 0),
@@ -48,6 +50,7 @@ STEPS = {
     "stage 3": ("finetune", [], 16),
     "stage 3, D2 from stage 2": ("finetune", ["--warm_D2"], 16),
     "stage 3 in full, bf16, in parts": ("finetune", ["--layout_grad", "full", *BF16, *PARTS], 16),
+    "stage 3, augmented, in full": ("finetune", ["--augment", "color,translation", "--layout_grad", "full"], 16),
     "stage 3 with styles, bf16": ("finetune", [*BF16, "--spade_name", "styled"], 16),
     "stage 3, segmentation critic, R1": ("finetune", ["--spade_name", "segmenting", "--layout_loss", "r1"], 16),
     "stage 3 without the layouts": ("finetune", ["--no_train_layout"], 16),
