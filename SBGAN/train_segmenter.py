@@ -2,7 +2,7 @@ r"""python -m SBGAN.train_segmenter: a segmentation network learns from real pai
 
 Examples:
     python -m SBGAN.train_segmenter --store packed/camvid --name camvid_segmenter --enlarge 2 --steps 600 --batch_size 4
-    python -m SBGAN.train_segmenter --store packed/camvid --name camvid_gain --generated weights/f/finetune_3.pt \
+    python -m SBGAN.train_segmenter --store packed/camvid --name camvid_gain --generated weights/f/finetune_4.pt \
         --mix 0.5 --share 0.25
 """
 
