@@ -4,11 +4,11 @@ A run of stage 3 that is given by its name is scored before and after fine-tunin
 
 Examples:
     python -m SBGAN.evaluate --name camvid_finetune
-    python -m SBGAN.evaluate --name camvid_finetune --epoch 2 --num_eval 101 --repeats 3
-    python -m SBGAN.evaluate --name camvid_spade --epoch 6 --no_fid
-    python -m SBGAN.evaluate --checkpoint weights/camvid_finetune/finetune_3.pt
-    python -m SBGAN.evaluate --checkpoint weights/camvid_layout/layout_1288.pt \
-        --spade_checkpoint weights/camvid_spade/spade_12.pt --repeats 3 --no_fid
+    python -m SBGAN.evaluate --name camvid_finetune --epoch 4 --num_eval 101 --repeats 3
+    python -m SBGAN.evaluate --name camvid_spade --epoch 40 --no_fid
+    python -m SBGAN.evaluate --checkpoint weights/camvid_finetune/finetune_4.pt
+    python -m SBGAN.evaluate --checkpoint weights/camvid_layout/layout_4000.pt \
+        --spade_checkpoint weights/camvid_spade/spade_48.pt --repeats 3 --no_fid
 """
 
 import json

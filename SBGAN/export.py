@@ -6,8 +6,8 @@ of stage 2 alone                    layout in, image out
 NAME.pt instead of NAME.onnx: the generators alone, the averages of their weights in half precision, to draw with.
 
 Examples:
-    python -m SBGAN.export --checkpoint weights/camvid_finetune/finetune_3.pt --out scenes.onnx
-    python -m SBGAN.export --checkpoint weights/camvid_spade/spade_12.pt --out images_of_layouts.onnx
+    python -m SBGAN.export --checkpoint weights/camvid_finetune/finetune_4.pt --out scenes.onnx
+    python -m SBGAN.export --checkpoint weights/camvid_spade/spade_48.pt --out images_of_layouts.onnx
     python -m SBGAN.export --checkpoint weights/toy_street_finetune/finetune_1.pt --out small.pt
 """
 

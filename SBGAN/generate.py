@@ -1,9 +1,9 @@
 """python -m SBGAN.generate: images and layouts from a trained model, or images of given layouts.
 
 Examples:
-    python -m SBGAN.generate --checkpoint weights/camvid_finetune/finetune_3.pt --num 100 --out samples
-    python -m SBGAN.generate --checkpoint weights/camvid_finetune/finetune_3.pt --shares 'car=0.1' --out cars
-    python -m SBGAN.generate --checkpoint weights/camvid_finetune/finetune_3.pt --complete sketches --num 8 --out ideas
+    python -m SBGAN.generate --checkpoint weights/camvid_finetune/finetune_4.pt --num 100 --out samples
+    python -m SBGAN.generate --checkpoint weights/camvid_finetune/finetune_4.pt --shares 'car=0.1' --out cars
+    python -m SBGAN.generate --checkpoint weights/camvid_finetune/finetune_4.pt --complete sketches --num 8 --out ideas
 """
 
 import contextlib

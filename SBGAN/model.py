@@ -135,8 +135,8 @@ class Model:
         return search.complete(self.scores, layout, fixed, range(seed, seed + num), steps)
 
     def invert(self, layouts, seed: int = 0, steps: int = search.STEPS):
-        """For each layout uint8 [N,1,H,W] the most similar one that the generator draws, uint8 [N,1,H,W], and the share
-        of pixels on which the two agree, float [N]."""
+        """Finds for each layout uint8 [N,1,H,W] the most similar one that the generator draws, uint8 [N,1,H,W], and the
+        share of pixels on which the two agree, float [N]."""
         layouts = self.checked(layouts)
         fixed = torch.ones_like(layouts, dtype=torch.bool)
         drawn = search.matching(self.scores, layouts, fixed, range(seed, seed + len(layouts)), steps)
@@ -333,7 +333,7 @@ def draw_images(generator, seeds, resolution=None, alpha: float = 1.0):
 
 @contextlib.contextmanager
 def truncated(generator, psi: float):
-    """Inside, pulls the first block's features [N,K,4,4*aspect] towards their mean over latents: m + psi * (x - m).
+    """Pulls the first block's features [N,K,4,4*aspect] towards their mean over latents: m + psi * (x - m).
 
     psi 1 changes nothing; psi 0 gives the same layout for every latent. Shrinking the latents themselves would do
     nothing, since the pixel norm at the entrance divides their length out; so StyleGAN's truncation trick (Karras et

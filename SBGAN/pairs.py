@@ -215,7 +215,7 @@ def agreements(segmenter: Segmenter, layouts, images, by_class: bool, device) ->
 
 
 def usual_surprise(segmenter: Segmenter, layouts, images, share: float, device) -> torch.Tensor:
-    """For each class the surprise that all but a share of its pixels stay below, float [256]."""
+    """The surprise, for each class, that all but a share of its pixels stay below, float [256]."""
     surprise, usual = segmenter.surprise(images, layouts, device), torch.full((256,), torch.inf)
     for train_id in set(layouts.unique().tolist()) & set(segmenter.scored):
         values = surprise[layouts == train_id].sort().values

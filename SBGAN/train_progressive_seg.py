@@ -129,7 +129,7 @@ def sizes(config: LayoutSettings, store) -> dict:
 
 
 def make_generator(config: LayoutSettings, store) -> LayoutGenerator:
-    """With --class_shares its mixture is fitted to the training layouts' class shares."""
+    """A new generator; with --class_shares its mixture is fitted to the training layouts' class shares."""
     split, num_classes = store["train"], store.label_space.num_classes
     generator = LayoutGenerator(
         num_classes,

@@ -2,7 +2,7 @@ r"""python -m SBGAN.train_segmenter: a segmentation network learns from real pai
 
 Examples:
     python -m SBGAN.train_segmenter --store packed/camvid --name camvid_segmenter --enlarge 2 --steps 600 --batch_size 4
-    python -m SBGAN.train_segmenter --store packed/camvid --name camvid_gain --generated weights/f/finetune_3.pt \
+    python -m SBGAN.train_segmenter --store packed/camvid --name camvid_gain --generated weights/f/finetune_4.pt \
         --mix 0.5 --share 0.25
 """
 
@@ -73,19 +73,25 @@ class SegmenterSettings(RunSettings):
     num_eval: int = harmless(500, "test pairs of a score", at_least=1)
 
 
+def generated_share(config: SegmenterSettings) -> float:
+    """The share of generated pairs in each batch."""
+    if config.mix is not None:
+        return config.mix
+    return 0.0 if config.pairs is None and config.generated is None else 0.5
+
+
 def check(config: SegmenterSettings, store):
-    """Refuses what cannot work, before anything is built; returns the real pairs and the share of generated ones."""
+    """Refuses what cannot work, before anything is built. Raises UserError."""
     given = [flag for flag in ("pairs", "generated") if getattr(config, flag) is not None]
     require(len(given) < 2, "pairs", "given with --generated", "given alone", "leave one of them out")
     require(given or not config.mix, "mix", config.mix, "0 without generated pairs", "add --pairs or --generated")
     require(config.generated or not config.spade_checkpoint, "spade_checkpoint", "given", "given with --generated",
             "add that, a checkpoint of stage 1")  # fmt: skip
-    mix = (0.5 if given else 0.0) if config.mix is None else config.mix
-    require(mix < 1 or config.share == 1, "share", config.share, "left out where --mix is 1",
+    some_real = generated_share(config) < 1
+    require(some_real or config.share == 1, "share", config.share, "left out where --mix is 1",
             "no real pair is used there")  # fmt: skip
     split = share_of(store["train"], config.share)
-    check_batch(config.batch_size, config, len(split) if mix < 1 else config.batch_size)
-    return split, mix
+    check_batch(config.batch_size, config, len(split) if some_real else config.batch_size)
 
 
 def generated_pairs(config: SegmenterSettings, store, batch: int, device):
@@ -160,11 +166,12 @@ def plan(images_seen: int, config: SegmenterSettings) -> Step:
 def run(config: SegmenterSettings) -> Path:
     # --- Data; what can be refused is refused before anything is built ---
     store = open_store(config.store)
-    split, mix = check(config, store)
+    check(config, store)
+    split = share_of(store["train"], config.share)
     device = join_processes(pick(config.device))
     check_compiler(config.compile, device)
     generated, origin = generated_pairs(config, store, config.batch_size, device)
-    pairs = Mixture(from_split(split, config.seed), generated, mix)
+    pairs = Mixture(from_split(split, config.seed), generated, generated_share(config))
     folder = RunFolder(config, SEGMENTER.prefix, SEGMENTER.name)
     folder.begin(config, data_record(store) | ({"generated_pairs": origin} if origin else {}))
     weights = class_weights(split, store.label_space, config.balance).to(device)

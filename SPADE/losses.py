@@ -212,8 +212,9 @@ def discriminator_losses(
     generator, discriminator, labels, image, encoder=None, noise=None, real_classes=None, lambda_mix=0.0, fake=None,
     offsets=None,
 ):  # fmt: skip
-    """Losses on drawn images [N,3,H,W], or (None) on images drawn anew, without gradients -> {term: loss}.
+    """Losses of the critic on drawn and real images -> {term: loss}.
 
+    fake: images drawn already, [N,3,H,W]; None: drawn here, without gradients.
     real_classes, lambda_mix: of LabelMix, which a segmentation critic is also trained with: bool [N,C], those whose
     pixels the mixed image has from the real one, and the weight.
     """

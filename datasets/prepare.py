@@ -101,7 +101,7 @@ def load_stored(item: Item, store: Path, share: float):
 
 @functools.cache
 def opened(store: Path, split: str, share: float) -> Split:
-    """Once in each worker."""
+    """Opens a share of the split, once in each worker."""
     return share_of(open_store(store)[split], share)
 
 

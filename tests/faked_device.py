@@ -85,7 +85,7 @@ def casting(operation, dtype):
 
 
 class Watching(TorchDispatchMode):
-    """Inside, all tensors of an operation are on one device, and (unless `waiting`) copies between devices are queued.
+    """Refuses operations of tensors on several devices, and (unless `waiting`) copies between them that are not queued.
 
     Queued are those that are `non_blocking`, as of `to_device`. A CPU tensor without dimensions may go with any.
     """
@@ -131,6 +131,6 @@ def moved(module, move, recurse: bool = True):
 
 @contextlib.contextmanager
 def faked():
-    """Inside, all tensors are without numbers; what comes from outside becomes so."""
+    """Makes tensors that hold no numbers; what comes from outside becomes so."""
     with FakeTensorMode(allow_non_fake_inputs=True), mock.patch.object(torch.nn.Module, "_apply", moved):
         yield

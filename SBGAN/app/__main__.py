@@ -2,7 +2,7 @@
 
 Examples:
     python -m SBGAN.app
-    python -m SBGAN.app --checkpoint weights/camvid_finetune/finetune_3.pt --port 7861
+    python -m SBGAN.app --checkpoint weights/camvid_finetune/finetune_4.pt --port 7861
 """
 
 import errno

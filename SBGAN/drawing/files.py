@@ -44,7 +44,7 @@ def check_file(path: Path, overwrite: bool, flag: str = "out"):
 
 @contextlib.contextmanager
 def replacing(path: Path):
-    """As `datasets.files.replacing`; what the system says against writing becomes one sentence."""
+    """Does what `datasets.files.replacing` does; what the system says against writing becomes one sentence."""
     with disk.explained(path, REMEDY), disk.replacing(path) as temporary:
         yield temporary
 

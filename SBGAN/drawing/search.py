@@ -85,7 +85,7 @@ def on_sphere(z):
 
 
 def best_starts(scores: Scores, cost, targets, seeds, starts: int, told=None):
-    """For each target the cheapest of so many latents that are drawn from its seed, [N,D]. told: see `Scores`."""
+    """The cheapest, for each target, of so many latents that are drawn from its seed, [N,D]. told: see `Scores`."""
     numbers = [(seed * starts + i) % 2**63 for seed in seeds for i in range(starts)]
     z = latents(numbers, scores.generator.latent_dim, targets.device)
     each = torch.arange(len(seeds), device=z.device).repeat_interleave(starts)  # the target of each

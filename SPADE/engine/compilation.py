@@ -47,7 +47,7 @@ def step_begins():
 
 @contextlib.contextmanager
 def as_written():
-    """Inside, networks run as they are written, compiled or not."""
+    """Runs networks as they are written, compiled or not."""
     if "torch._dynamo" not in sys.modules:  # then nothing has been compiled, and to ask for it takes seconds
         yield
         return

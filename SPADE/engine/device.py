@@ -132,7 +132,7 @@ def widened(x: torch.Tensor) -> torch.Tensor:
 
 @contextlib.contextmanager
 def deterministic(wanted: bool):
-    """Inside, if wanted, PyTorch takes deterministic kernels; on a GPU some of the others add in a varying order.
+    """Has PyTorch take deterministic kernels, if wanted; on a GPU some of the others add in a varying order.
 
     The same command then gives the same bits. Where there is no such kernel PyTorch warns, naming the operation.
     """
@@ -152,8 +152,8 @@ def deterministic(wanted: bool):
 
 @contextlib.contextmanager
 def evaluating(*networks):
-    """Inside, evaluation mode without gradients, networks run as they are written (see `compilation`); afterwards every
-    submodule is back in the mode that it had."""
+    """Puts networks into evaluation mode, without gradients and run as they are written (see `compilation`); on leaving
+    every submodule is back in the mode that it had."""
     modes = [(module, module.training) for network in networks for module in network.modules()]
     for network in networks:
         network.eval()

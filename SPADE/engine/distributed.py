@@ -187,7 +187,7 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_requests():
-    """Inside, these signals end nothing: they are noted in the StopRequest that it yields."""
+    """Keeps SIGNALS from ending the process: they are noted in the StopRequest that it yields."""
     stop = StopRequest()
     if threading.current_thread() is not threading.main_thread():  # where Python lets nobody handle signals
         yield stop
@@ -331,7 +331,7 @@ def end_process(message):
 
 @contextlib.contextmanager
 def together(at_least: int = 0):
-    """Inside, the processes watch one another; at_least: see `verdict`. With one process nothing happens."""
+    """Has the processes watch one another; at_least: see `verdict`. With one process nothing happens."""
     if not dist.is_initialized():
         yield
         return

@@ -79,7 +79,7 @@ def every(period: int, steps: int) -> bool:
 
 @contextlib.contextmanager
 def frozen(*networks):
-    """Inside, these networks' parameters get no gradients; gradients still flow through the networks."""
+    """Keeps gradients from these networks' parameters; they still flow through the networks."""
     parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
     for p in parameters:
         p.requires_grad_(False)
@@ -92,7 +92,7 @@ def frozen(*networks):
 
 @contextlib.contextmanager
 def unmoved(network):
-    """Afterwards puts back the buffers (running statistics, spectral vectors) that a network in training mode wrote."""
+    """Puts back, on leaving, the buffers (running statistics, spectral vectors) that a network in training wrote."""
     before = [buffer.clone() for buffer in network.buffers()]
     try:
         yield

@@ -143,7 +143,7 @@ def first_line(error) -> str:
 
 @contextlib.contextmanager
 def full_precision():
-    """Inside, no TF32: it would move FID in the third digit from GPU to GPU."""
+    """Computes without TF32: it would move FID in the third digit from GPU to GPU."""
     cudnn, matmul = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     try:

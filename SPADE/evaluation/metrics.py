@@ -194,15 +194,20 @@ def segmentation_scores(confusion, names, scored) -> dict:
     }
 
 
-@metric("segmentation", of="predicted")
-def score_segmentation(fake, real, evaluation):
+def score_predictions(samples: dict, evaluation: Evaluation) -> dict:
     """Rows "predicted", what the segmenter sees in images, against "given", the layouts that these were drawn from."""
     segmenter, names = evaluation.segmenter, evaluation.store.label_space.names
-    given = resize(fake["given"], *fake["predicted"].shape[-2:])
-    scores = segmentation_scores(confusion_matrix(given, fake["predicted"], len(names)), names, segmenter.scored)
+    given, predicted = resize(samples["given"], *samples["predicted"].shape[-2:]), samples["predicted"]
+    scores = segmentation_scores(confusion_matrix(given, predicted, len(names)), names, segmenter.scored)
     if "miou" not in scores:
         return {"segmentation_left_out": "the layouts show none of the classes that are scored"}
     return scores | {"protocol": {"miou": segmenter.protocol}}
+
+
+@metric("segmentation", of="predicted")
+def segmentation(fake, real, evaluation):
+    """What the segmenter sees in the fakes against their own layouts: real ones have no part in it."""
+    return score_predictions(fake, evaluation)
 
 
 def held_out_split(store) -> str:
@@ -227,4 +232,4 @@ def score_real_pairs(evaluation: Evaluation) -> dict:
         return segmented(*in_order(split, numbers.start, numbers.stop), evaluation)
 
     samples = shared_out(look, min(evaluation.num, len(split)))
-    return from_first(lambda: score_segmentation(samples, {}, evaluation))
+    return from_first(lambda: score_predictions(samples, evaluation))

@@ -23,7 +23,7 @@ from datasets.reader import in_order, layouts_in_order
 from SPADE.engine.distributed import from_first, rank, shared_out
 from SPADE.engine.images import render
 from SPADE.evaluation.features import Extractor, ImageScores, find_extractor
-from SPADE.evaluation.metrics import METRICS, Evaluation, held_out_split, score, score_segmentation, segmented
+from SPADE.evaluation.metrics import METRICS, Evaluation, held_out_split, score, score_predictions, segmented
 
 FORMAT = 1  # counts up when features of the same images by the same network come to be other numbers
 
@@ -167,7 +167,7 @@ def score_real_layouts(generator, evaluation: Evaluation) -> dict:
         return against_reference(samples_of(store[store.reference], evaluation), evaluation)
     row = against_reference(samples_of(store[store.reference], replace(evaluation, segmenter=None)), evaluation)
     samples = samples_of(store[tested], replace(evaluation, network=None))
-    alignment = from_first(lambda: score_segmentation(samples, {}, evaluation))
+    alignment = from_first(lambda: score_predictions(samples, evaluation))
     return row | alignment | {"protocol": row.get("protocol", {}) | alignment.get("protocol", {})}
 
 

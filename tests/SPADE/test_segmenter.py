@@ -14,8 +14,8 @@ from SPADE.engine import distributed
 from SPADE.engine.checkpoint import data_record
 from SPADE.evaluation.metrics import (
     Evaluation,
+    score_predictions,
     score_real_pairs,
-    score_segmentation,
 )
 from SPADE.pretrained import torchvision
 from SPADE.segmenter import BatchNorm, SegmentationNetwork, open_segmenter
@@ -67,9 +67,9 @@ def test_what_a_users_network_sees(store, tmp_path, ids):
     wrong = evaluation.segmenter.predict(painted(layouts, 1))
     if ids:
         assert torch.equal(right, layouts)
-        found = score_segmentation({"given": small, "predicted": right}, {}, evaluation)
+        found = score_predictions({"given": small, "predicted": right}, evaluation)
         assert found["miou"] == found["accuracy"] == found["fwiou"] == 1
-        assert score_segmentation({"given": small, "predicted": wrong}, {}, evaluation)["miou"] == 0
+        assert score_predictions({"given": small, "predicted": wrong}, evaluation)["miou"] == 0
         assert "red.pt (SHA-256" in found["protocol"]["miou"] and "all classes" in found["protocol"]["miou"]
     else:  # logits are resized, so that borders blur
         assert (right == layouts).float().mean() > 0.3
@@ -92,7 +92,7 @@ def test_ids_of_another_table(store, tmp_path):
     evaluation = Evaluation(store, "cpu", 8, segmenter=segmenter)
     assert set(score_real_pairs(evaluation)["iou"]) == {"road", "sky"}
     _, layouts = in_order(store["val"], 0, 2)
-    found = score_segmentation({"given": torch.full_like(layouts, 1), "predicted": layouts}, {}, evaluation)
+    found = score_predictions({"given": torch.full_like(layouts, 1), "predicted": layouts}, evaluation)
     assert "none of the classes" in found["segmentation_left_out"]
 
 
