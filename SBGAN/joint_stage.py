@@ -64,7 +64,7 @@ def draw_noise(networks, num: int, device, kinds=()) -> dict:
 
 def behind_augmentation(critic, noise, image_channels: int = 3):
     """The critic, which sees its input augmented by what was drawn for it; image_channels: 0 for layouts."""
-    return augmentation.augmented(critic, noise["augmentation"], image_channels)
+    return augmentation.augmented(critic, noise.get("augmentation"), image_channels)
 
 
 # --- Layouts, and their images ---
@@ -93,7 +93,7 @@ def images_of(spade_generator, layouts, noise: dict, layout_grad: str):
     convolution alone, as in the released system; "full": through every normalisation.
     """
     norm_semantics = layouts if layout_grad == "full" else discretize.argmax(layouts.detach())
-    return spade_generator(layouts, norm_semantics, noise["style"], noise["offsets"])
+    return spade_generator(layouts, norm_semantics, noise["style"], noise.get("offsets"))
 
 
 def real_layouts(labels, like):
@@ -107,8 +107,9 @@ def real_layouts(labels, like):
 def generator_terms(networks, config, labels, images, noise, kept=None) -> dict:
     """Weighted losses of both generators; the order of SPADE's passes is that of the released system.
 
-    labels uint8 [N,1,H,W], images float [N,3,H,W]: real pairs; noise: of `draw_noise`; kept: a list that the layouts
-    and images drawn here are appended to, for `discriminator_terms` to use again.
+    labels uint8 [N,1,H,W], images float [N,3,H,W]: real pairs; noise: of `draw_noise`, where what options alone draw
+    (offsets, augmentation, real_classes) may be left out; kept: a list that the layouts and images drawn here are
+    appended to, for `discriminator_terms` to use again.
     """
     n, terms, of_real_layouts = networks, {}, []
     soft = n.layout_generator(noise["z"])  # log-probabilities [N,C,h,w]
@@ -130,7 +131,7 @@ def generator_terms(networks, config, labels, images, noise, kept=None) -> dict:
         critic = behind_augmentation(n.image_discriminator, noise)
         on_real = image_losses.generator_losses(
             n.spade_generator, critic, labels, images, weights, n.encoder, noise["encoder"], n.vgg, of_real_layouts,
-            noise["offsets"],
+            noise.get("offsets"),
         )  # fmt: skip
         terms |= {f"{name}_real_layout": value for name, value in on_real.items()}
     if kept is not None:
@@ -159,11 +160,11 @@ def discriminator_terms(networks, config, labels, images, noise, ready=None, ste
         )
         terms |= {f"layout_{name}": config.lambda_pgan * value for name, value in on_layouts.items()}
     if config.train_spade:
-        mix = noise["real_classes"], config.lambda_labelmix
+        mix = noise.get("real_classes"), config.lambda_labelmix
         critic = behind_augmentation(n.image_discriminator, noise)
         on_real = image_losses.discriminator_losses(
             n.spade_generator, critic, labels, images, n.encoder, noise["encoder"], *mix, ready.get("of_real"),
-            noise["offsets"],
+            noise.get("offsets"),
         )  # fmt: skip
         terms |= {f"{name}_real_layout": value for name, value in on_real.items()}
     for name, value in second_discriminator_terms(n, drawn, images, noise, ready.get("of_layouts")).items():
