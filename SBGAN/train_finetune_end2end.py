@@ -179,22 +179,25 @@ def pretrained_networks(layout: dict, spade: dict, config: FinetuneSettings, vgg
         if "discriminator" not in found:
             raise UserError(f"the checkpoint of {name} has no discriminator; import it with that, or train {name}")
     conditional = checkpoint.rebuild(conditional_critic, b["discriminator"], device)
-    if config.warm_D2:
-        d2 = without_semantics(conditional)
-    elif isinstance(conditional, SegmentationCritic):
-        d2 = MultiscaleDiscriminator(3, conditional.arguments["widths"][0] // 2)
-    else:
-        d2 = MultiscaleDiscriminator(3, conditional.arguments["channels"], conditional.arguments["strides"])
     averaged = not config.train_spade
     return Networks(
         layout_generator=checkpoint.rebuild(LayoutGenerator, a["generator"], device, averaged=not config.train_layout),
         layout_discriminator=checkpoint.rebuild(ProgressiveDiscriminator, a["discriminator"], device),
         spade_generator=checkpoint.rebuild(SPADEGenerator, b["generator"], device, averaged),
         image_discriminator=conditional,
-        image_discriminator_2=place(d2, device),
+        image_discriminator_2=place(second_discriminator(conditional, config.warm_D2), device),
         encoder=checkpoint.rebuild(StyleEncoder, b["encoder"], device, averaged) if "encoder" in b else None,
         vgg=vgg,
     )
+
+
+def second_discriminator(conditional, warm: bool) -> MultiscaleDiscriminator:
+    """D2, of stage 2's critic's sizes; warm: with its weights, too."""
+    if warm:
+        return without_semantics(conditional)
+    if isinstance(conditional, SegmentationCritic):
+        return MultiscaleDiscriminator(3, conditional.arguments["widths"][0] // 2)
+    return MultiscaleDiscriminator(3, conditional.arguments["channels"], conditional.arguments["strides"])
 
 
 def rebuild_networks(records: dict, vgg, device) -> Networks:
