@@ -185,8 +185,7 @@ def train(config: SpadeSettings, store, device, vgg, score) -> Path:
     generator, discriminator, encoder = (networks.get(name) for name in ("generator", "discriminator", "encoder"))
     drawing = {name: network for name, network in networks.items() if network is not discriminator}
     trained = [p for network in drawing.values() for p in network.parameters()]
-    by_pixel = config.critic == "segmentation"
-    beta2 = 0.999 if by_pixel else 0.9  # as each was published
+    beta2 = 0.999 if config.critic == "segmentation" else 0.9  # as each was published
     optimizers = {"generator": adam(trained, beta2), "discriminator": adam(discriminator.parameters(), beta2)}
     rates = {"generator": (config.lr / 2, True), "discriminator": (config.lr * 2, True)}  # TTUR
     averages = {name: averaged_copy(network) for name, network in drawing.items() if config.ema}
