@@ -150,6 +150,11 @@ def peak(step, config: BenchmarkSettings, case: str, form: str, device, allocate
     return peak_memory(device) - allocated
 
 
+def turn(step, steps: int):
+    """As many steps as lie between two penalties, the first of which has one."""
+    return step if steps == 1 else lambda i: [step(steps * i + k) for k in range(steps)]
+
+
 def begun(step):
     """A step of compiled networks, as the loop makes it."""
 
@@ -163,6 +168,7 @@ def begun(step):
 def measure(case: str, forms: list[str], config: BenchmarkSettings, pairs, device) -> dict:
     """Figures of one case, by form."""
     steps, operations, launches, peaks, first = {}, {}, {}, {}, {}
+    each = config.penalty_every  # steps in a turn
     for name in forms:
         allocated = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
         seed_everything(0)
@@ -170,7 +176,7 @@ def measure(case: str, forms: list[str], config: BenchmarkSettings, pairs, devic
         if FORMS[name].compiled:
             step = begun(step)
             first[name] = seconds(step, 0, FORMS[name].precision, device)  # of TF32 now, or it would be compiled again
-        steps[name] = step
+        steps[name] = step = turn(step, each)
         operations[name] = count_operations(step)  # which also warms up, and makes the optimisers' state
         peaks[name] = peak(step, config, case, name, device, allocated) if config.memory else None
         launches[name] = count_launches(step, device)
@@ -179,7 +185,7 @@ def measure(case: str, forms: list[str], config: BenchmarkSettings, pairs, devic
         for precision, found in rates.items():
             found.append(convolution_rate(precision, device))
         for name in forms[i % len(forms) :] + forms[: i % len(forms)]:
-            times[name].append(seconds(steps[name], i + 1, FORMS[name].precision, device))
+            times[name].append(seconds(steps[name], i + 1, FORMS[name].precision, device) / each)
     del steps
     rates = {precision: statistics.median(found) for precision, found in rates.items()}
     figures, images = {}, config.layout_batch_size if case == "stage_1" else config.batch_size
@@ -193,11 +199,11 @@ def measure(case: str, forms: list[str], config: BenchmarkSettings, pairs, devic
             "times": times[name],
             "first_seconds": first.get(name),
             "images_per_second": images / median,
-            "operations": operations[name][0],
-            "calls": operations[name][1],
-            "launches": launches[name],
+            "operations": operations[name][0] // each,
+            "calls": operations[name][1] // each,
+            "launches": launches[name] and launches[name] // each,
             "convolution_rate": rates[FORMS[name].precision],
-            "rate_share": operations[name][0] / median / rates[FORMS[name].precision],
+            "rate_share": operations[name][0] / each / median / rates[FORMS[name].precision],
             "peak_bytes": peaks[name],
         }
     return figures

@@ -7,7 +7,7 @@ terms of its losses, so that a test can compare the forms.
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -55,6 +55,10 @@ class Form:
         sample = plain_straight_through if self.plain else straight_through
         return sample(log_probabilities, exponential=exponential)
 
+    def kept(self, sizes):
+        """A list for the samples of a generator's descent, where critics are to see them again."""
+        return None if self.plain or not sizes.reuse_fakes else []
+
     def frozen(self, *networks):
         """Context in which these networks' parameters get no gradients."""
         return contextlib.nullcontext() if self.plain else step.frozen(*networks)
@@ -85,6 +89,8 @@ class Sizes:
     fmap_base: int = setting(8192, "block i of the layout GAN has fmap_base / 2^(i+1) channels,", at_least=1)
     fmap_max: int = setting(512, "but never more than this", at_least=1)
     neighbourhoods_on: str = setting("cpu", "types of devices where modulations are those of distinct neighbourhoods")
+    penalty_every: int = setting(1, "of the product's stages 1 and 3; a turn is then so many steps", at_least=1)
+    reuse_fakes: bool = setting(False, "critics of the product's form see the samples of the generators' descent")
 
 
 @dataclass(frozen=True)
@@ -159,6 +165,7 @@ def stage_1(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
     precision = autocast(form.precision, device)
     domain = SimpleNamespace(sample=form.sample, statistics=lambda output: {})  # all that the terms need of it
     at = sizes.layout_height, 1.0
+    penalty_every = 1 if form.plain else sizes.penalty_every
 
     def step(i):
         labels = pairs.batch(i, sizes.layout_batch_size)[1]
@@ -166,13 +173,18 @@ def stage_1(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
         z = torch.randn(2, len(real), generator.latent_dim, device=device)
         noise = discretize.exponential_noise(real.shape, device)
         mix = torch.rand(len(real), device=device)
+        kept = form.kept(sizes)
 
         def of_generator():
-            return layout_stage.generator_terms(generator, discriminator, domain, z[0], noise, *at)
+            return layout_stage.generator_terms(generator, discriminator, domain, z[0], noise, *at, kept=kept)
 
         def of_discriminator():
             batch = real, z[1], noise, mix
-            return layout_stage.discriminator_terms(generator, discriminator, domain, *batch, *at, 10.0)
+            when = dict(step=i + 1, penalty_every=penalty_every)
+            fake = kept[0] if kept else None
+            return layout_stage.discriminator_terms(
+                generator, discriminator, domain, *batch, *at, 10.0, fake=fake, **when
+            )
 
         with form.frozen(discriminator):
             losses = descend(of_generator, WHOLE, optimizers[0], kind="generator/", autocast=precision)
@@ -189,10 +201,11 @@ def stage_2(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
     def step(i):
         images, labels = pairs.batch(i, sizes.batch_size)
         batch = generator, discriminator, labels, form.images(images)
+        kept = form.kept(sizes)
         with form.frozen(discriminator):
-            terms = partial(image_losses.generator_losses, *batch, image_losses.Weights())
+            terms = partial(image_losses.generator_losses, *batch, image_losses.Weights(), kept=kept)
             losses = descend(terms, WHOLE, optimizers[0], kind="generator/", autocast=precision)
-        terms = partial(image_losses.discriminator_losses, *batch)
+        terms = partial(image_losses.discriminator_losses, *batch, fake=kept[0] if kept else None)
         return losses | descend(terms, WHOLE, optimizers[1], kind="discriminator/", autocast=precision)
 
     return step
@@ -225,6 +238,8 @@ def stage_3(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
         guided, layout_discriminator, *spade_networks(sizes, pairs, form, device), d2, encoder=None, vgg=None
     )
     config = FinetuneSettings(store="", name="", layout_name="", spade_name="", layout_grad="stem")
+    if not form.plain:
+        config = replace(config, penalty_every=sizes.penalty_every)
     joint_stage.set_modes(networks, config)
     optimizers = joint_stage.make_optimizers(networks, config)
     generators = [optimizers[name][0] for name in ("layout_generator", "spade_generator")]
@@ -235,10 +250,12 @@ def stage_3(sizes: Sizes, pairs: Pairs, form: Form, device) -> Callable:
         images, labels = pairs.batch(i, sizes.batch_size)
         guided.labels = pairs.batch(i + 1, sizes.batch_size)[1]
         batch = [(1.0, (labels, form.images(images), joint_stage.draw_noise(networks, len(images), device)))]
+        kept = form.kept(sizes)
         with form.frozen(*(getattr(networks, name) for name in discriminators)):
-            terms = partial(joint_stage.generator_terms, networks, config)
+            terms = partial(joint_stage.generator_terms, networks, config, kept=kept)
             losses = descend(terms, batch, *generators, kind="generator/", autocast=precision)
-        terms = partial(joint_stage.discriminator_terms, networks, config)
+        ready = kept[0] if kept else None
+        terms = partial(joint_stage.discriminator_terms, networks, config, ready=ready, step=i + 1)
         of_discriminators = [optimizers[name][0] for name in discriminators]
         return losses | descend(terms, batch, *of_discriminators, kind="discriminator/", autocast=precision)
 

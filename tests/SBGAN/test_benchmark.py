@@ -71,6 +71,31 @@ def test_the_products_number_format():
     assert [FORMS[name].precision for name in ("plain", "product fp32", "product bf16")] == ["fp32", "fp32", "bf16"]
 
 
+def operations(case, **sizes):
+    """Counts those of a turn of the product's form."""
+    sizes = Sizes(**SMALL | sizes)
+    step = CASES[case](sizes, load_pairs(sizes, "cpu", num=4), FORMS["product fp32"], torch.device("cpu"))
+    return count_operations(benchmark.turn(step, sizes.penalty_every))[0]
+
+
+def test_reused_samples_leave_out_a_pass_of_the_generator():
+    assert operations("stage_2") - operations("stage_2", reuse_fakes=True) == operations("inference")
+
+
+@pytest.mark.parametrize("case", ["stage_1", "stage_3"])
+def test_a_lazy_penalty_is_paid_once_a_turn(case):
+    """Turns of 1, 2 and 4 steps are so many times a step without the penalty and one penalty."""
+    of_1, of_2, of_4 = (operations(case, penalty_every=every) for every in (1, 2, 4))
+    assert of_4 - of_2 == 2 * (of_2 - of_1) and of_2 < 2 * of_1
+
+
+def test_the_plain_form_stays_as_published():
+    sizes = Sizes(**SMALL, penalty_every=4, reuse_fakes=True)
+    seed_everything(0)
+    step = CASES["stage_1"](sizes, load_pairs(sizes, "cpu", num=4), FORMS["plain"], torch.device("cpu"))
+    assert all("discriminator/gradient_penalty" in step(i) for i in range(2))
+
+
 def test_operations_are_twice_the_multiply_adds():
     conv, x = torch.nn.Conv2d(3, 5, 3, padding=1), torch.zeros(2, 3, 8, 16, requires_grad=True)
     forward = 2 * 9 * 3 * 5 * 2 * 8 * 16
