@@ -28,7 +28,9 @@ both stage1 stage2
 echo "a segmentation network, for alignment and GAN-test, learns beside stage 3; see logs/demo_train_segmenter.txt"
 both segmenter stage3
 judge="$(find "${weights:-$root/weights}/toy_street_segmenter" -name 'segmenter_[0-9]*.pt' | sort -V | tail -n 1)"
-bash "$recipes/test_finetune_end2end.sh" --no_copy_check --segmenter "$judge"
+# Scored by two processes, or one core would idle; a GPU serves one.
+processes="$(python -c 'import torch; print(1 if torch.cuda.is_available() else 2)')"
+gpus="${gpus:-$processes}" bash "$recipes/test_finetune_end2end.sh" --no_copy_check --segmenter "$judge"
 
 echo
 echo "done in $(((SECONDS - start) / 60)) min $(((SECONDS - start) % 60)) s"
