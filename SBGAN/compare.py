@@ -40,14 +40,6 @@ class ComparisonSettings:
     results: str = setting("results", "folder of all scores; the table over seeds goes there, too")
 
 
-def read_record(config, ending: str) -> dict:
-    path = Path(config.results) / f"{config.name}_{ending}" / "scores.json"
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}); run the test recipe that writes it") from error
-
-
 def comparison(records: dict) -> str:
     """{ending: record} -> text. Data, size and counts of both must be the same, or nothing can be compared."""
     image, joined = records["image"], records["finetune"]
@@ -249,7 +241,8 @@ def main(arguments=None):
     if config.seeds:
         compare_seeds(config)
         return
-    records = {ending: read_record(config, ending) for ending in ("image", "finetune")}
+    results = Path(config.results)
+    records = {e: read_json(results / f"{config.name}_{e}" / "scores.json") for e in ("image", "finetune")}
     print(comparison(records))
     for ending, record in records.items():
         for line in left_out(record):

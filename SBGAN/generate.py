@@ -57,7 +57,12 @@ class GenerationSettings(SegmenterFile):
     seed: int = setting(
         0, "sample i depends on the checkpoint and on seed + i alone; files are named by that sum", at_least=0
     )
-    batch_size: int = setting(16, "samples drawn before their files go out; no sample depends on it", at_least=1)
+    batch_size: int = setting(
+        16,
+        "samples drawn before their files go out; none depends on it, but by rounding what --shares "
+        "and --complete search for",
+        at_least=1,
+    )
     device: str | None = setting(None, "cpu, cuda or cuda:N; default cuda if there is one")
     ema: bool = setting(True, "draw with the averages of the weights, if there are some (--no_ema: the last weights)")
     overwrite: bool = setting(False, "write into a folder that is not empty, replacing files of the same names")
@@ -242,7 +247,7 @@ def grid_picture(model: Model, config, style):
 def describe(config, model: Model):
     """Writes about.json: all that the files depend on."""
     about = {
-        "checkpoint_sha256": next(iter(model.files.values()))["sha256"],
+        "checkpoints": {stage: file["sha256"] for stage, file in model.files.items()},
         "settings": settings.to_dict(config),
         "classes": list(model.label_space.names),
         "torch": torch.__version__,

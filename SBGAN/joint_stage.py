@@ -104,12 +104,12 @@ def real_layouts(labels, like):
 # --- Losses, as {name: weighted term}; of D2 alone unweighted ---
 
 
-def generator_terms(networks, config, labels, images, noise, kept=None) -> dict:
+def generator_terms(networks, config, labels, images, noise, kept=None, balance=None) -> dict:
     """Weighted losses of both generators; the order of SPADE's passes is that of the released system.
 
     labels uint8 [N,1,H,W], images float [N,3,H,W]: real pairs; noise: of `draw_noise`, where what options alone draw
     (offsets, augmentation, real_classes) may be left out; kept: a list that the layouts and images drawn here are
-    appended to, for `discriminator_terms` to use again.
+    appended to, for `discriminator_terms` to use again; balance: of `balance_for`.
     """
     n, terms, of_real_layouts = networks, {}, []
     soft = n.layout_generator(noise["z"])  # log-probabilities [N,C,h,w]
@@ -131,7 +131,7 @@ def generator_terms(networks, config, labels, images, noise, kept=None) -> dict:
         critic = behind_augmentation(n.image_discriminator, noise)
         on_real = image_losses.generator_losses(
             n.spade_generator, critic, labels, images, weights, n.encoder, noise["encoder"], n.vgg, of_real_layouts,
-            noise.get("offsets"),
+            noise.get("offsets"), balance,
         )  # fmt: skip
         terms |= {f"{name}_real_layout": value for name, value in on_real.items()}
     if kept is not None:
@@ -140,7 +140,7 @@ def generator_terms(networks, config, labels, images, noise, kept=None) -> dict:
     return terms
 
 
-def discriminator_terms(networks, config, labels, images, noise, ready=None, step: int = 1) -> dict:
+def discriminator_terms(networks, config, labels, images, noise, ready=None, step: int = 1, balance=None) -> dict:
     """Weighted losses of the three discriminators; arguments as of `generator_terms`.
 
     ready: what that kept; None: layouts and images are drawn anew. step: its number, from 1 on.
@@ -164,7 +164,7 @@ def discriminator_terms(networks, config, labels, images, noise, ready=None, ste
         critic = behind_augmentation(n.image_discriminator, noise)
         on_real = image_losses.discriminator_losses(
             n.spade_generator, critic, labels, images, n.encoder, noise["encoder"], *mix, ready.get("of_real"),
-            noise.get("offsets"),
+            noise.get("offsets"), balance,
         )  # fmt: skip
         terms |= {f"{name}_real_layout": value for name, value in on_real.items()}
     for name, value in second_discriminator_terms(n, drawn, images, noise, ready.get("of_layouts")).items():
@@ -291,6 +291,8 @@ def train(
         images = from_uint8(images)  # in [-1,1]
         noise = draw_noise(n, len(images), device, kinds)
 
+        balance = image_losses.balance_for(n.image_discriminator, labels)
+
         # --- Before the first epoch: D2 alone ---
         if step.images_seen < pretraining:
             parts, d2 = micro_batches(config.micro_batch, images, noise), optimizers["image_discriminator_2"]
@@ -300,14 +302,14 @@ def train(
         with frozen(*discriminators):
             parts = micro_batches(config.micro_batch, labels, images, noise)
             kept = [] if config.reuse_fakes else None  # what they draw, part by part
-            of_parts = partial(generator_terms, n, config, kept=kept)
+            of_parts = partial(generator_terms, n, config, kept=kept, balance=balance)
             losses = descend(of_parts, parts, *of_generators, kind="generator/")
 
         # --- Discriminators, on layouts and images drawn anew unless those are to serve ---
         ready = {name: torch.cat([part[name] for part in kept]) for name in kept[0]} if kept else None
         noise = draw_noise(n, len(images), device, kinds)
         parts = micro_batches(config.micro_batch, labels, images, noise, ready)
-        terms = partial(discriminator_terms, n, config, step=step.number)
+        terms = partial(discriminator_terms, n, config, step=step.number, balance=balance)
         return losses | descend(terms, parts, *of_discriminators, kind="discriminator/")
 
     generators = state.shown("layout_generator"), state.shown("spade_generator")

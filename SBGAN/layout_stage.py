@@ -182,11 +182,11 @@ def heaviest(phases, loss: str, penalty_every: int = 0) -> int:
 
     The penalty's gradient is differentiated again, so that such a step holds about twice of what another does.
     """
-    memory, every = {}, penalty_period(loss, penalty_every)
+    memory, period = {}, penalty_period(loss, penalty_every)
     for phase in phases:
         before = iteration_at(phases, phase.start)
         steps = range(phase.images // phase.batch_size)
-        due = [k for k in steps[:every] if penalty_is_due(before + k + 1, every)]
+        due = [k for k in steps[:period] if penalty_is_due(before + k + 1, period)]
         place = phase.start + (due[0] * phase.batch_size if due else 0)
         memory[place] = phase.resolution**2 * phase.batch_size * (2 if due else 1)
     return max(memory, key=memory.get)
@@ -254,9 +254,12 @@ def iteration_at(phases: list[Phase], images_seen: int) -> int:
 
 def parse_by_resolution(text: str, flag: str) -> dict[int, int]:
     """ "128:8,256:4" -> {128: 8, 256: 4}."""
+    items = [item.split(":") for item in text.split(",") if item]
     try:
-        return {int(a): int(b) for a, b in (item.split(":") for item in text.split(",") if item)}
-    except ValueError as error:
-        raise UserError(
-            f"--{flag} is {text!r}, wanted RESOLUTION:NUMBER pairs such as 128:8,256:4; mend the flag"
-        ) from error
+        found = {int(resolution): int(number) for resolution, number in items}
+    except ValueError:
+        found = {}
+    if len(found) < len(items):
+        wanted = "RESOLUTION:NUMBER pairs such as 128:8,256:4, each resolution once"
+        raise UserError(f"--{flag} is {text!r}, wanted {wanted}; mend the flag")
+    return found

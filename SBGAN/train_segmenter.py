@@ -24,7 +24,7 @@ from SPADE.engine.checkpoint import check_store, data_record
 from SPADE.engine.compilation import check_compiler
 from SPADE.engine.config import RunSettings, check_batch, harmless, require, setting
 from SPADE.engine.device import evaluating, pick, place, seed_everything, to_device
-from SPADE.engine.distributed import join_processes, rank
+from SPADE.engine.distributed import join_processes, launched_processes, rank
 from SPADE.engine.images import colour_layouts, sheet, spread_pairs
 from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.state import TrainingState, averaged_copy
@@ -85,6 +85,7 @@ def check(config: SegmenterSettings, store):
     given = [flag for flag in ("pairs", "generated") if getattr(config, flag) is not None]
     require(len(given) < 2, "pairs", "given with --generated", "given alone", "leave one of them out")
     require(given or not config.mix, "mix", config.mix, "0 without generated pairs", "add --pairs or --generated")
+    require(not given or config.mix != 0, "mix", 0, "above 0 beside --pairs or --generated", "leave those out")
     require(config.generated or not config.spade_checkpoint, "spade_checkpoint", "given", "given with --generated",
             "add that, a checkpoint of stage 1")  # fmt: skip
     some_real = generated_share(config) < 1
@@ -92,6 +93,11 @@ def check(config: SegmenterSettings, store):
             "no real pair is used there")  # fmt: skip
     split = share_of(store["train"], config.share)
     check_batch(config.batch_size, config, len(split) if some_real else config.batch_size)
+    own = config.batch_size // launched_processes()
+    part = min(config.micro_batch or own, own)
+    fits = not config.network.startswith("deeplab") or (own % part or part) > 1
+    require(fits, "batch_size", config.batch_size, "cut by processes and --micro_batch into parts of two or more",
+            f"take another for {config.network}, which normalises one value of each image")  # fmt: skip
 
 
 def generated_pairs(config: SegmenterSettings, store, batch: int, device):

@@ -12,11 +12,11 @@ KINDS = tuple(DRAWS)
 MOST_SHIFTED, CUT = 1 / 8, 1 / 2  # shares of the side
 
 
-def parse_kinds(text: str, flag: str = "augment") -> tuple[str, ...]:
+def parse_kinds(text: str) -> tuple[str, ...]:
     """ "translation,cutout" -> ("translation", "cutout"); no text, no kinds. Raises UserError."""
     kinds = tuple(kind for kind in text.split(",") if kind)
     if not set(kinds) <= set(KINDS) or len(set(kinds)) < len(kinds):
-        raise UserError(f"--{flag} is {text!r}, wanted some of {','.join(KINDS)}, each once; mend the flag")
+        raise UserError(f"--augment is {text!r}, wanted some of {','.join(KINDS)}, each once; mend the flag")
     return kinds
 
 

@@ -13,6 +13,7 @@ from datasets.errors import UserError
 from datasets.labels import one_hot
 from SPADE import augmentation
 from SPADE.engine.device import widened
+from SPADE.engine.distributed import total
 from SPADE.networks import SegmentationCritic, discriminate, sample_style
 from SPADE.pretrained import load_weights, torchvision
 
@@ -50,19 +51,30 @@ def kl_divergence(mean, log_variance):
 def class_balance(labels, num_classes: int):
     """Weight of each class, [C]: pixels of the batch / (classes present * pixels of the class), 0 for absent ones.
 
-    labels: uint8 [N,1,H,W]. The mean over pixels of their class's weight is 1 (Sushko et al. 2021, eq. 2).
+    labels: uint8 [N,1,H,W], this process's of the batch. The mean over the batch's pixels of their class's weight is 1
+    (Sushko et al. 2021, eq. 2).
     """
     pixels = torch.zeros(num_classes, dtype=torch.long, device=labels.device)  # bincount's size depends on the labels
-    pixels = pixels.index_add_(0, labels.flatten().long(), torch.ones_like(labels, dtype=torch.long).flatten()).float()
-    weights = labels.numel() / ((pixels > 0).sum() * pixels)
+    pixels = pixels.index_add_(0, labels.flatten().long(), torch.ones_like(labels, dtype=torch.long).flatten())
+    pixels = total(pixels).float()
+    weights = pixels.sum() / ((pixels > 0).sum() * pixels)
     return torch.where(pixels > 0, weights, 0.0)
 
 
-def segmentation_real(logits, labels):
-    """Cross-entropy of each pixel's own class, classes balanced. logits [N,C+1,H,W], labels uint8 [N,1,H,W]."""
+def balance_for(critic, labels):
+    """`class_balance` of a step's labels for a segmentation critic, before they are cut into parts; None for others."""
+    return class_balance(labels, critic.arguments["num_classes"]) if isinstance(critic, SegmentationCritic) else None
+
+
+def segmentation_real(logits, labels, balance=None):
+    """Cross-entropy of each pixel's own class, classes balanced. logits [N,C+1,H,W], labels uint8 [N,1,H,W].
+
+    balance: `class_balance` of the whole batch, where these are a part of it.
+    """
     target = labels[:, 0].long()
-    weights = class_balance(labels, logits.shape[1] - 1)
-    return (weights[target] * F.cross_entropy(widened(logits), target, reduction="none")).mean()
+    if balance is None:
+        balance = class_balance(labels, logits.shape[1] - 1)
+    return (balance[target] * F.cross_entropy(widened(logits), target, reduction="none")).mean()
 
 
 def segmentation_fake(logits):
@@ -180,19 +192,20 @@ def encode(encoder, image, noise):
 
 def generator_losses(
     generator, discriminator, labels, image, weights: Weights, encoder=None, noise=None, vgg=None, kept=None,
-    offsets=None,
+    offsets=None, balance=None,
 ):  # fmt: skip
     """labels uint8 [N,1,H,W], image float [N,3,H,W] in [-1,1] -> {term: weighted loss, a mean over the images}.
 
     encoder, noise: style encoder and normal [N,style_dim] to sample its styles with, or None. vgg: images -> feature
     maps, or None to leave the perceptual term out. kept: list to keep the drawn images in. offsets: of their noise.
+    balance: of `balance_for`.
     """
     style, mean, log_variance = encode(encoder, image, noise)
     fake = generator(labels, style=style, offsets=offsets)
     if kept is not None:
         kept.append(fake.detach())
     if isinstance(discriminator, SegmentationCritic):
-        terms = {"gan": segmentation_real(discriminator(fake), labels)}
+        terms = {"gan": segmentation_real(discriminator(fake), labels, balance)}
     else:
         of_fake, of_real = discriminate(discriminator, fake, image, one_hot(labels, generator.num_classes))
         terms = {
@@ -210,13 +223,13 @@ def generator_losses(
 
 def discriminator_losses(
     generator, discriminator, labels, image, encoder=None, noise=None, real_classes=None, lambda_mix=0.0, fake=None,
-    offsets=None,
+    offsets=None, balance=None,
 ):  # fmt: skip
     """Losses of the critic on drawn and real images -> {term: loss}.
 
     fake: images drawn already, [N,3,H,W]; None: drawn here, without gradients.
     real_classes, lambda_mix: of LabelMix, which a segmentation critic is also trained with: bool [N,C], those whose
-    pixels the mixed image has from the real one, and the weight.
+    pixels the mixed image has from the real one, and the weight. balance: of `balance_for`.
     """
     if fake is None:
         with torch.no_grad():
@@ -228,7 +241,7 @@ def discriminator_losses(
         of_real, of_fake, of_mixed = discriminator(torch.cat([image, fake, mixed])).chunk(3)  # one power iteration
         return {
             "fake": segmentation_fake(of_fake),
-            "real": segmentation_real(of_real, labels),
+            "real": segmentation_real(of_real, labels, balance),
             "label_mix": lambda_mix * mixing_consistency(of_mixed, of_real, of_fake, mask),
         }
     of_fake, of_real = discriminate(discriminator, fake, image, one_hot(labels, generator.num_classes))

@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.distributed.nn.functional import all_reduce
 
 from datasets.errors import UserError
 from datasets.files import sha256
@@ -20,7 +19,7 @@ from datasets.labels import LabelSpace
 from SPADE.engine import checkpoint
 from SPADE.engine.config import require, setting
 from SPADE.engine.device import widened
-from SPADE.engine.distributed import world_size
+from SPADE.engine.distributed import total, world_size
 from SPADE.evaluation.features import first_line, full_precision, load_program
 from SPADE.modulation import RunningMoments
 from SPADE.ops.affine import MOMENTUM, track
@@ -70,17 +69,24 @@ class BatchNorm(RunningMoments):
         if not self.training or world_size() == 1:
             return F.batch_norm(x, *running, self.weight, self.bias, self.training, MOMENTUM, self.eps)
         wide = widened(x)
-        mean = average(wide.mean((0, 2, 3)))  # [K]
+        mean = Average.apply(wide.mean((0, 2, 3)))  # [K]
         centred = wide - mean[:, None, None]
-        variance = average(centred.square().mean((0, 2, 3)))
+        variance = Average.apply(centred.square().mean((0, 2, 3)))
         track(*running, mean.detach(), variance.detach(), x.numel() // x.shape[1])
         scale = self.weight * torch.rsqrt(variance + self.eps)
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
 
-def average(values):
-    """Mean over the processes, through which gradients flow."""
-    return all_reduce(values) / world_size()
+class Average(torch.autograd.Function):
+    """Mean over the processes; its gradient is that mean of theirs."""
+
+    @staticmethod
+    def forward(ctx, values):
+        return total(values / world_size())
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return total(gradient / world_size())
 
 
 class SegmentationNetwork(nn.Module):

@@ -21,14 +21,14 @@ from SPADE.engine.checkpoint import data_record
 from SPADE.engine.compilation import check_compiler
 from SPADE.engine.config import RunSettings, WarmStart, check_batch, harmless, require, setting
 from SPADE.engine.device import Ahead, evaluating, pick, place, seed_everything
-from SPADE.engine.distributed import join_processes, rank, world_size
+from SPADE.engine.distributed import from_first, join_processes, rank, world_size
 from SPADE.engine.images import colour_layouts, from_uint8, render, sheet, spread_pairs
 from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.state import TrainingState, averaged_copy
 from SPADE.engine.step import adam, frozen, in_epochs, micro_batches
 from SPADE.evaluation.features import ImageScores
 from SPADE.evaluation.scores import flat_scores, make_evaluation, record_in_training, score_real_layouts
-from SPADE.losses import VGG19Features, Weights, discriminator_losses, draw_noise, generator_losses
+from SPADE.losses import VGG19Features, Weights, balance_for, discriminator_losses, draw_noise, generator_losses
 from SPADE.networks import (
     INTERPOLATIONS,
     UPSAMPLINGS,
@@ -161,6 +161,7 @@ def perceptual_network(config, device):
     """VGG-19, or None where --no_vgg_loss says so. Raises UserError where its weights can't be had."""
     if not config.vgg_loss:
         return None
+    from_first(vgg19_weights, config.vgg_weights)  # the other processes find what is downloaded here
     path = vgg19_weights(config.vgg_weights)
     return VGG19Features(path, imagenet_normalisation=config.vgg_imagenet_normalisation).to(device)
 
@@ -202,12 +203,12 @@ def train(config: SpadeSettings, store, device, vgg, score) -> Path:
     def critic(noise):
         return augmentation.augmented(discriminator, noise["augmentation"], image_channels=3)
 
-    def generator_terms(kept, labels, images, noise):
-        drawn = noise["encoder"], vgg, kept, noise["offsets"]
+    def generator_terms(kept, balance, labels, images, noise):
+        drawn = noise["encoder"], vgg, kept, noise["offsets"], balance
         return generator_losses(generator, critic(noise), labels, images, weights, encoder, *drawn)
 
-    def discriminator_terms(labels, images, noise, fake):
-        drawn = noise["encoder"], noise["real_classes"], config.lambda_labelmix, fake, noise["offsets"]
+    def discriminator_terms(balance, labels, images, noise, fake):
+        drawn = noise["encoder"], noise["real_classes"], config.lambda_labelmix, fake, noise["offsets"], balance
         return discriminator_losses(generator, critic(noise), labels, images, encoder, *drawn)
 
     def update(step, descend):
@@ -215,18 +216,20 @@ def train(config: SpadeSettings, store, device, vgg, score) -> Path:
         images, labels = read(step.images_seen, step.batch_size)  # uint8 [n,3,H,W], [n,1,H,W]
         images = from_uint8(images)  # in [-1,1]
         noise = draw_noise(generator, discriminator, len(images), device, kinds)
+        balance = balance_for(discriminator, labels)
 
         # --- Generator, and the encoder with it ---
         with frozen(discriminator):
             parts = micro_batches(config.micro_batch, labels, images, noise)
             kept = [] if config.reuse_fakes else None  # its images, part by part
-            losses = descend(partial(generator_terms, kept), parts, optimizers["generator"], kind="generator/")
+            losses = descend(partial(generator_terms, kept, balance), parts, optimizers["generator"], kind="generator/")
 
         # --- Discriminator, on images drawn anew unless those are to serve ---
         fake = torch.cat(kept) if kept else None
         noise = draw_noise(generator, discriminator, len(images), device, kinds)
         parts = micro_batches(config.micro_batch, labels, images, noise, fake)
-        return losses | descend(discriminator_terms, parts, optimizers["discriminator"], kind="discriminator/")
+        terms = partial(discriminator_terms, balance)
+        return losses | descend(terms, parts, optimizers["discriminator"], kind="discriminator/")
 
     training = loop.Training(
         total=(config.niter + config.niter_decay) * epoch_images,

@@ -24,22 +24,22 @@ REMEDY = "free space or name another place"
 WAITING = 64  # pictures that may wait to be written; more would only fill the memory
 
 
-def check_folder(folder: Path, overwrite: bool, flag: str = "out"):
+def check_folder(folder: Path, overwrite: bool):
     """The folder must be new or empty. Raises UserError."""
     with disk.explained(folder, REMEDY):
         if folder.exists() and not folder.is_dir():
-            raise UserError(f"--{flag} {folder} is a file; name a folder")
+            raise UserError(f"--out {folder} is a file; name a folder")
         if folder.is_dir() and any(folder.iterdir()) and not overwrite:
-            raise UserError(f"--{flag} {folder} is not empty; name another, or pass --overwrite to replace files in it")
+            raise UserError(f"--out {folder} is not empty; name another, or pass --overwrite to replace files in it")
 
 
-def check_file(path: Path, overwrite: bool, flag: str = "out"):
+def check_file(path: Path, overwrite: bool):
     """The file must be new. Raises UserError."""
     with disk.explained(path, REMEDY):
         if path.is_dir():
-            raise UserError(f"--{flag} {path} is a folder; name a file")
+            raise UserError(f"--out {path} is a folder; name a file")
         if path.exists() and not overwrite:
-            raise UserError(f"--{flag} {path} exists; name another file, or pass --overwrite to replace it")
+            raise UserError(f"--out {path} exists; name another file, or pass --overwrite to replace it")
 
 
 @contextlib.contextmanager
@@ -76,8 +76,8 @@ def save_animation(frames, path: Path, milliseconds: int = 60):
 class Writer:
     """Writes PNGs in threads (compression is most of the work and runs beside the next batch)."""
 
-    def __init__(self, threads: int | None = None):
-        self.pool = ThreadPoolExecutor(threads or min(os.cpu_count() or 1, 8))
+    def __init__(self):
+        self.pool = ThreadPoolExecutor(min(os.cpu_count() or 1, 8))
         self.waiting = deque()
 
     def png(self, pixels: np.ndarray, path: Path, palette: np.ndarray | None = None):

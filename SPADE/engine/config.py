@@ -178,7 +178,8 @@ def reconcile(saved: dict, config, images_seen: int, constant_images=None) -> li
         if field.metadata["harmless"] or (
             field.name in ("niter", "niter_decay")
             and constant_images
-            and images_seen <= min(constant_images(config), constant_images(type(config)(**saved)))
+            and images_seen - config.batch_size  # seen before the last step, when its rate was set
+            < min(constant_images(config), constant_images(type(config)(**saved)))
         ):
             notes.append(f"--{field.name} {new} instead of {old}")
             continue

@@ -277,6 +277,8 @@ def differing_settings(network, there: dict) -> list[str]:
 
     there: the other network's; older checkpoints lack arguments that came later, whose defaults say what was done.
     """
+    if not there.keys() <= network.arguments.keys():
+        return ["a network of another kind there"]
     defaults = {name: argument.default for name, argument in signature(type(network)).parameters.items()}
     pairs = {key: (value, there.get(key, defaults[key])) for key, value in network.arguments.items()}
     return [f"{key} {mine} here, {theirs} there" for key, (mine, theirs) in pairs.items() if mine != theirs]

@@ -31,7 +31,10 @@ class ImageScores:
     feature_extractor: str | None = harmless(
         None, "TorchScript or .pt2, uint8 [N,3,H,W] -> [N,D], instead of Inception"
     )
-    fid: bool = harmless(True, "compute FID, KID, precision and recall (--no_fid: not these; a --feature_extractor is asked all the same)")
+    fid: bool = harmless(
+        True,
+        "compute FID, KID, precision, recall (--no_fid: do not; --feature_extractor is asked still)",
+    )
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ def test_files_are_pairs_and_agree_with_each_other(checkpoint, untrained, tmp_pa
         assert (pixels(tmp_path / "out/colours" / name) == space.colours[labels]).all()
         assert (space.remap(pixels(tmp_path / "out/raw_ids" / name).astype(np.uint8), name) == labels).all()
     about = json.loads((tmp_path / "out/about.json").read_text())
+    assert list(about["checkpoints"]) == ["finetune"] and re.fullmatch("[0-9a-f]{16}", about["checkpoints"]["finetune"])
     assert about["settings"]["seed"] == 5 and len(about["classes"]) == space.num_classes
 
 
@@ -242,6 +243,8 @@ def test_a_full_disk(checkpoint, tmp_path, capsys, flags):
 def test_stages_1_and_2_as_one(untrained, tmp_path):
     run(untrained.layout(), tmp_path / "out", "--spade_checkpoint", untrained.spade(), "--num", 1)
     assert (tmp_path / "out/images/00000000.png").is_file()
+    about = json.loads((tmp_path / "out/about.json").read_text())
+    assert about["checkpoints"].keys() == {"layout_gan", "spade"} and len(set(about["checkpoints"].values())) == 2
 
 
 @pytest.fixture

@@ -72,6 +72,7 @@ def run_of(store, folder, name="x"):
         (progressive.main, ["--batch_size", "17", "--max_dim", "8"], ["--batch_size", "17", "16"]),
         (progressive.main, ["--batch_size", "0", "--max_dim", "8"], ["--batch_size", "0"]),
         (progressive.main, ["--batch_sizes", "8-4", "--max_dim", "8"], ["--batch_sizes", "8-4"]),
+        (progressive.main, ["--batch_sizes", "8:2,8:4", "--max_dim", "8"], ["--batch_sizes", "8:2,8:4", "once"]),
         (progressive.main, ["--epochs_at", "6:1", "--max_dim", "8"], ["--epochs_at", "6:1"]),
         (progressive.main, ["--epochs_at", "8:0", "--max_dim", "8"], ["--epochs_at", "8:0"]),
         (progressive.main, ["--fmap_max", "0", "--max_dim", "8"], ["--fmap_max", "0"]),

@@ -134,6 +134,11 @@ def test_what_is_refused(untrained, toy_store, pairs, tmp_path, capsys):
     )
     assert "--batch_size is 16, but must be at most 8" in refusal("--share", 0.5)
     assert "--mix is 0.5, but must be 0 without generated pairs" in refusal("--mix", 0.5)
+    assert "--mix is 0, but must be above 0 beside --pairs" in refusal("--mix", 0, "--pairs", pairs)
+    deeplab = "--network", "deeplabv3_mobilenet_v3_large"
+    for batch, part in ((1, 0), (4, 1), (5, 4)):
+        said = refusal(*deeplab, "--batch_size", batch, "--micro_batch", part)
+        assert "into parts of two or more; take another for deeplabv3" in said
     assert "--pairs is given with --generated" in refusal("--pairs", pairs, "--generated", "x.pt")
     assert "with 6 pairs, but must be at least 16, a batch" in refusal("--pairs", pairs)
     assert "of stage spade, but must be one that draws pairs" in refusal("--generated", untrained.spade())

@@ -33,6 +33,16 @@ def test_balanced_cross_entropy_pixel_by_pixel(batch):
     torch.testing.assert_close(found.item(), total / len(pixels), rtol=1e-5, atol=0)
 
 
+def test_parts_of_a_batch_weigh_classes_as_the_whole_does(batch):
+    """The second image alone lacks classes of the first."""
+    labels, logits = batch
+    labels = torch.cat([labels[:1], labels[1:].clamp_max(1)])
+    whole, balance = losses.segmentation_real(logits, labels), losses.class_balance(labels, C)
+    parts = [losses.segmentation_real(logits[i : i + 1], labels[i : i + 1], balance) for i in range(2)]
+    torch.testing.assert_close(sum(parts) / 2, whole)
+    assert abs(sum(losses.segmentation_real(logits[i : i + 1], labels[i : i + 1]) for i in range(2)) / 2 - whole) > 0.01
+
+
 def test_fake_is_the_last_class(batch):
     _, logits = batch
     wanted = torch.nn.functional.cross_entropy(logits, torch.full((2, 4, 6), C))

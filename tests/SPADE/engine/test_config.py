@@ -73,6 +73,24 @@ class Run(WarmStart, RunSettings):
     flip: bool = setting(True, "mirror images")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Falling(RunSettings):
+    batch_size: int = setting(4, "images")
+    niter: int = setting(2, "epochs")
+
+
+@pytest.mark.parametrize("seen, fits", [(732, True), (736, True), (740, False)])
+def test_a_schedule_grows_while_its_last_step_was_at_the_full_rate(seen, fits):
+    """Of 2 epochs of 367 images the last step is made at 732, and ends at 736."""
+    saved, config = Falling(store="s", name="x"), Falling(store="s", name="x", niter=4)
+    arguments = dataclasses.asdict(saved), config, seen, lambda config: 367 * config.niter
+    if fits:
+        assert reconcile(*arguments) == ["--niter 4 instead of 2"]
+    else:
+        with pytest.raises(UserError, match="--niter"):
+            reconcile(*arguments)
+
+
 @pytest.mark.parametrize(
     "old, new, said",
     [

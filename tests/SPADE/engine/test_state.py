@@ -187,6 +187,14 @@ def test_a_critic_of_pixels_knows_classes_by_name():
     assert torch.equal(new["discriminator"].down[0].conv_0.weight, old["discriminator"].down[0].conv_0.weight)
 
 
+def test_a_critic_of_another_kind_is_called_so():
+    patch = MultiscaleDiscriminator(6, 2).arguments
+    segmentation = SegmentationCritic(3, (4, 4))
+    assert state.differing_settings(segmentation, patch) == ["a network of another kind there"]
+    fewer = {"num_classes": 2, "widths": (4, 4)}
+    assert state.differing_settings(segmentation, fewer) == ["num_classes 3 here, 2 there"]
+
+
 @pytest.mark.usefixtures("seed")
 def test_a_style_is_no_class():
     old, new = spade_networks(3, style_dim=8), spade_networks(4, style_dim=8)
