@@ -19,13 +19,13 @@ from SBGAN.joint_stage import Networks, train
 from SBGAN.losses import LOSSES
 from SBGAN.model import FINETUNE, LAYOUT_GAN, SPADE_STAGE, check_fit, draw_layouts
 from SBGAN.networks import LayoutGenerator, ProgressiveDiscriminator
-from SBGAN.train_progressive_seg import ToldShares
+from SBGAN.train_progressive_seg import LayoutLosses
 from SPADE.augmentation import parse_kinds
 from SPADE.engine import checkpoint
 from SPADE.engine import config as settings
 from SPADE.engine.checkpoint import check_store, data_record
 from SPADE.engine.compilation import check_compiler
-from SPADE.engine.config import RunSettings, check_batch, harmless, require, setting
+from SPADE.engine.config import RunSettings, SeenByCritics, check_batch, harmless, require, setting
 from SPADE.engine.device import pick, place, seed_everything
 from SPADE.engine.distributed import join_processes, rank
 from SPADE.engine.images import colour_layouts, enlarge, render, sheet, spread_pairs
@@ -46,7 +46,7 @@ DRAWN = ("sampled", "argmax")
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneSettings(ImageScores, RealPairLosses, ToldShares, RunSettings):
+class FinetuneSettings(ImageScores, RealPairLosses, LayoutLosses, SeenByCritics, RunSettings):
     layout_name: str = setting(help="stage 1's checkpoints are in WEIGHTS/LAYOUT_NAME")
     spade_name: str = setting(help="stage 2's checkpoints are in WEIGHTS/SPADE_NAME")
     pro_iter: int | None = setting(None, "stage 1's iteration to start from; default the latest", at_least=0)
@@ -57,7 +57,6 @@ class FinetuneSettings(ImageScores, RealPairLosses, ToldShares, RunSettings):
     niter_decay: int = setting(50, "further epochs, SPADE's and D2's learning rate linearly to 0", at_least=0)
     pretrain_epochs: int = setting(1, "epochs that D2 is trained alone before", at_least=0)
     warm_D2: bool = setting(False, "D2 begins as a copy of stage 2's patch critic, the weights for classes left out")
-    reuse_fakes: bool = setting(False, "critics see the samples of the generators' descent, not new ones: fewer passes")
     lr: float = setting(2e-4, "Adam of D2 and of SPADE (generator half, discriminator twice of it)", at_least=0)
     lr_pgan: float = setting(1e-5, "Adam of the layout GAN; does not decay", at_least=0)
     layout_grad: str = setting(
@@ -72,16 +71,6 @@ class FinetuneSettings(ImageScores, RealPairLosses, ToldShares, RunSettings):
     lambda_pgan: float = setting(10.0, "weight of the layouts' loss", at_least=0)
     lambda_D2: float = setting(0.1, "weight of the unconditional image discriminator D2", at_least=0)
     layout_loss: str | None = setting(None, "loss of the layouts; default: that of stage 1", LOSSES)
-    penalty_weight: float = setting(10.0, "of the gradient penalty, or of R1, within the layouts' loss", at_least=0)
-    penalty_every: int = setting(
-        0,
-        "steps between penalties, which weigh as many times more; 0: as published, 1 (wgan_gp) or 16 (r1)",
-        at_least=0,
-    )
-    temperature: float = setting(1.0, "of the Gumbel-softmax", above=0)
-    floor: float = setting(
-        0.0, "probability added inside the sampler's logarithm (released code: 1e-5)", at_least=0, at_most=1
-    )
 
     save_every: int = harmless(5, "epochs between checkpoints; 0: only the last, which is always saved", at_least=0)
     evaluate_every: int = harmless(5, "epochs between scores; 0: never", at_least=0)

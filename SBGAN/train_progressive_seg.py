@@ -24,7 +24,7 @@ from SPADE.augmentation import parse_kinds
 from SPADE.engine import config as settings
 from SPADE.engine.checkpoint import data_record
 from SPADE.engine.compilation import check_compiler
-from SPADE.engine.config import RunSettings, WarmStart, check_batch, harmless, require, setting
+from SPADE.engine.config import RunSettings, SeenByCritics, WarmStart, check_batch, harmless, require, setting
 from SPADE.engine.device import Ahead, pick, place, seed_everything
 from SPADE.engine.distributed import join_processes, rank, world_size
 from SPADE.engine.images import colour_layouts, square_sheet, visible
@@ -36,31 +36,32 @@ MOST_COMPONENTS, LAYOUTS_PER_COMPONENT = 8, 8  # of the mixture of class shares:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ToldShares:
-    """Weights of the losses of a layout generator that is told class shares (stage 1 with --class_shares)."""
+class LayoutLosses:
+    """The sampler and the losses of layouts, in stages 1 and 3."""
 
-    lambda_shares: float = setting(3.0, "weight of the class shares' distance to those told", at_least=0)
-    lambda_entropy: float = setting(0.1, "weight of the layouts' entropy beside it", at_least=0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LayoutSettings(ToldShares, WarmStart, RunSettings):
-    max_dim: int = setting(128, "height of the finest layouts", at_least=4, power_of_two=True)
-    epochs: int = setting(100, "length of each phase (fade, stabilise) of each resolution", at_least=1)
-    epochs_at: str = setting("", "where it differs: RESOLUTION:EPOCHS pairs such as 4:1; 0 leaves a resolution out")
-    batch_size: int = setting(16, "over all processes", at_least=1)
-    batch_sizes: str = setting("", "where it differs: RESOLUTION:BATCH pairs such as 256:4")
-    lr: float = setting(1e-3, "Adam, both networks", above=0)
-    reuse_fakes: bool = setting(False, "critics see the samples of the generators' descent, not new ones: fewer passes")
-    loss: str = setting("wgan_gp", "Wasserstein with gradient penalty, or logistic (non-saturating) with R1", LOSSES)
+    temperature: float = setting(1.0, "of the Gumbel-softmax", above=0)
+    floor: float = setting(
+        0.0, "probability added inside the sampler's logarithm (released code: 1e-5)", at_least=0, at_most=1
+    )
     penalty_weight: float = setting(10.0, "of the gradient penalty, or of R1 (its gamma: 1 is usual)", at_least=0)
     penalty_every: int = setting(
         0,
         "steps between penalties, which weigh as many times more; 0: as published, 1 (wgan_gp) or 16 (r1)",
         at_least=0,
     )
+    lambda_shares: float = setting(3.0, "with --class_shares: weight of the shares' distance to those told", at_least=0)
+    lambda_entropy: float = setting(0.1, "with --class_shares: weight of the layouts' entropy", at_least=0)
 
-    augment: str = setting("", "changes at random what the critic sees: some of color,translation,cutout")
+
+@dataclass(frozen=True, kw_only=True)
+class LayoutSettings(LayoutLosses, SeenByCritics, WarmStart, RunSettings):
+    max_dim: int = setting(128, "height of the finest layouts", at_least=4, power_of_two=True)
+    epochs: int = setting(100, "length of each phase (fade, stabilise) of each resolution", at_least=1)
+    epochs_at: str = setting("", "where it differs: RESOLUTION:EPOCHS pairs such as 4:1; 0 leaves a resolution out")
+    batch_size: int = setting(16, "over all processes", at_least=1)
+    batch_sizes: str = setting("", "where it differs: RESOLUTION:BATCH pairs such as 256:4")
+    lr: float = setting(1e-3, "Adam, both networks", above=0)
+    loss: str = setting("wgan_gp", "Wasserstein with gradient penalty, or logistic (non-saturating) with R1", LOSSES)
 
     latent_dim: int = setting(512, "length of z", at_least=1)
     fmap_base: int = setting(8192, "block i has fmap_base / 2^(i+1) channels,", at_least=1)
@@ -68,10 +69,6 @@ class LayoutSettings(ToldShares, WarmStart, RunSettings):
     pixel_norm: str = setting("rms", "mean_square: without the root, as the released code", choices=tuple(PIXEL_NORMS))
     class_shares: bool = setting(False, "tell the generator which shares of the pixels the classes are to have")
     minibatch_stats: bool = setting(True, "minibatch standard deviation in the discriminator")
-    temperature: float = setting(1.0, "of the Gumbel-softmax", above=0)
-    floor: float = setting(
-        0.0, "probability added inside the sampler's logarithm (released code: 1e-5)", at_least=0, at_most=1
-    )
 
     evaluate_every: int = harmless(
         0, "iterations between scores beside those at the end of each phase; 0: none", at_least=0

@@ -19,7 +19,7 @@ from SPADE.engine import config as settings
 from SPADE.engine import loop
 from SPADE.engine.checkpoint import data_record
 from SPADE.engine.compilation import check_compiler
-from SPADE.engine.config import RunSettings, WarmStart, check_batch, harmless, require, setting
+from SPADE.engine.config import RunSettings, SeenByCritics, WarmStart, check_batch, harmless, require, setting
 from SPADE.engine.device import Ahead, evaluating, pick, place, seed_everything
 from SPADE.engine.distributed import from_first, join_processes, rank, world_size
 from SPADE.engine.images import colour_layouts, from_uint8, render, sheet, spread_pairs
@@ -51,7 +51,6 @@ class RealPairLosses:
     lambda_feat: float = setting(10.0, "weight of feature matching", at_least=0)
     lambda_vgg: float = setting(10.0, "weight of the VGG-19 perceptual loss", at_least=0)
     lambda_kld: float = setting(0.05, "weight of the style encoder's KL divergence", at_least=0)
-    augment: str = setting("", "changes at random what all critics see: some of color,translation,cutout")
     lambda_labelmix: float = setting(5.0, "weight of the segmentation critic's LabelMix", at_least=0)
     vgg_loss: bool = setting(True, "VGG-19 perceptual loss (--no_vgg_loss: without)")
     vgg_weights: str | None = harmless(None, "file of torchvision's VGG-19 weights; default: cache, else download")
@@ -59,12 +58,11 @@ class RealPairLosses:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpadeSettings(ImageScores, RealPairLosses, WarmStart, RunSettings):
+class SpadeSettings(ImageScores, RealPairLosses, SeenByCritics, WarmStart, RunSettings):
     batch_size: int = setting(24, "over all processes", at_least=1)
     niter: int = setting(100, "epochs at the full learning rate", at_least=0)
     niter_decay: int = setting(100, "further epochs, learning rate linearly to 0", at_least=0)
     lr: float = setting(2e-4, "Adam; the generator gets half of it, the discriminator twice (TTUR)", above=0)
-    reuse_fakes: bool = setting(False, "critics see the samples of the generators' descent, not new ones: fewer passes")
 
     ngf: int = setting(64, "generator channels at its last block but one", at_least=1)
     init_gain: float = setting(0.02, "of the generator's first weights; about 1 for a training of minutes", above=0)

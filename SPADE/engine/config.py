@@ -137,6 +137,14 @@ class RunSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SeenByCritics:
+    """Flags of the trainings that have critics."""
+
+    augment: str = setting("", "changes at random what all critics see: some of color,translation,cutout")
+    reuse_fakes: bool = setting(False, "critics see the samples of the generators' descent, not new ones: fewer passes")
+
+
+@dataclass(frozen=True, kw_only=True)
 class WarmStart:
     """The flag of the trainings that can begin from a trained model."""
 
