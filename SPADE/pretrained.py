@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from datasets.errors import UserError
 from datasets.files import replacing, sha256
+from SPADE.engine.distributed import from_first, rank
 
 try:
     import torchvision
@@ -53,7 +54,15 @@ def inception_weights(path=None):
 
 
 def find_weights(url, path, without):
-    """Path of the file at `url`, found or downloaded and checked; `without` ends the error: how to go on without it."""
+    """Path of the file at `url`, found or downloaded and checked; `without` ends the error: how to go on without it.
+
+    All processes call it: the first one goes ahead, and the others find what it has downloaded.
+    """
+    found = from_first(_find_weights, url, path, without)
+    return found if rank() == 0 else _find_weights(url, path, without)
+
+
+def _find_weights(url, path, without):
     name = url.rsplit("/", 1)[-1]
     if path is not None:
         path = Path(path)

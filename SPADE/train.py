@@ -21,7 +21,7 @@ from SPADE.engine.checkpoint import data_record
 from SPADE.engine.compilation import check_compiler
 from SPADE.engine.config import RunSettings, SeenByCritics, WarmStart, check_batch, harmless, require, setting
 from SPADE.engine.device import Ahead, evaluating, pick, place, seed_everything
-from SPADE.engine.distributed import from_first, join_processes, rank, world_size
+from SPADE.engine.distributed import join_processes, rank, world_size
 from SPADE.engine.images import colour_layouts, from_uint8, render, sheet, spread_pairs
 from SPADE.engine.run_folder import RunFolder
 from SPADE.engine.state import TrainingState, averaged_copy
@@ -159,7 +159,6 @@ def perceptual_network(config, device):
     """VGG-19, or None where --no_vgg_loss says so. Raises UserError where its weights can't be had."""
     if not config.vgg_loss:
         return None
-    from_first(vgg19_weights, config.vgg_weights)  # the other processes find what is downloaded here
     path = vgg19_weights(config.vgg_weights)
     return VGG19Features(path, imagenet_normalisation=config.vgg_imagenet_normalisation).to(device)
 

@@ -78,9 +78,7 @@ PROTOCOL = (
 def imagenet_inception(path, device):
     """The released code's features: images float [n,3,H,W] in [-1,1] -> float [n,2048]. path: None for the cache."""
     url = torchvision.models.Inception_V3_Weights.IMAGENET1K_V1.url
-    without = "leave --fid_released out"
-    from_first(find_weights, url, path, without)  # the other processes find what is downloaded here
-    path = find_weights(url, path, without)
+    path = find_weights(url, path, without="leave --fid_released out")
     network = torchvision.models.inception_v3(weights=None, init_weights=False, transform_input=False)
     try:
         network.load_state_dict(load_weights(path))

@@ -11,7 +11,7 @@ import torch
 from datasets.errors import UserError
 from datasets.files import sha256
 from SPADE.engine.config import harmless, require
-from SPADE.engine.distributed import from_first, rank
+from SPADE.engine.distributed import rank
 from SPADE.pretrained import (
     inception_weights,
     load_weights,
@@ -71,7 +71,6 @@ def find_extractor(config: ImageScores, height: int, width: int, device):
         extractor = Extractor(path, standard=False)
     elif config.fid:
         try:
-            from_first(inception_weights, config.inception_weights)  # the other processes find what is downloaded here
             extractor = Extractor(Path(inception_weights(config.inception_weights)), standard=True)
         except UserError as error:
             if config.inception_weights:
