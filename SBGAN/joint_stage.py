@@ -291,14 +291,13 @@ def train(
         images = from_uint8(images)  # in [-1,1]
         noise = draw_noise(n, len(images), device, kinds)
 
-        balance = image_losses.balance_for(n.image_discriminator, labels)
-
         # --- Before the first epoch: D2 alone ---
         if step.images_seen < pretraining:
             parts, d2 = micro_batches(config.micro_batch, images, noise), optimizers["image_discriminator_2"]
             return descend(d2_terms, parts, d2, kind="discriminator/")
 
         # --- Generators ---
+        balance = image_losses.balance_for(n.image_discriminator, labels)
         with frozen(*discriminators):
             parts = micro_batches(config.micro_batch, labels, images, noise)
             kept = [] if config.reuse_fakes else None  # what they draw, part by part
